@@ -1,0 +1,9 @@
+//! GGUF files become model folders; whatever `--model-id` names becomes one folder or a clear error.
+
+mod conversion;
+mod refusal;
+mod source;
+mod tiny;
+mod tokenizer;
+#[path = "../../../model/tests/gguf/writer.rs"]
+mod writer;

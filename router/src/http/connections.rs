@@ -1,0 +1,69 @@
+//! Connections: accepted up to a cap, with a deadline for headers, and drained when the server ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::limits;
+
+/// Pause after an accept that failed, such as for want of file descriptors.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// Serves `routes` on `listener` until `stop` is ready; then accepts no more, and ends when every request that runs has
+/// been answered.
+pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: impl Future<Output = ()>) {
+    let open = Arc::new(Semaphore::new(limits::CONNECTIONS));
+    let draining = GracefulShutdown::new();
+    let builder = builder();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let (stream, permit) = tokio::select! {
+            next = accept(&listener, &open) => match next {
+                Some(next) => next,
+                None => continue,
+            },
+            () = &mut stop => break,
+        };
+        let service = TowerToHyperService::new(routes.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = draining.watch(connection);
+        tokio::spawn(async move {
+            let _permit = permit;
+            if let Err(error) = connection.await {
+                tracing::debug!("connection: {error}");
+            }
+        });
+    }
+    drop(listener);
+    draining.shutdown().await;
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADERS);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::STREAMS_PER_CONNECTION);
+    builder
+}
+
+async fn accept(listener: &TcpListener, open: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(open).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            // Without it a token may wait for the answer to the one before.
+            let _ = stream.set_nodelay(true);
+            Some((stream, permit))
+        }
+        Err(error) => {
+            tracing::warn!("accept: {error}");
+            tokio::time::sleep(RETRY).await;
+            None
+        }
+    }
+}
