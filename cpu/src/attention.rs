@@ -12,14 +12,16 @@
 //! **Who does what.** A job is a KV head and a piece of a row of up to [`crate::step::PIECE`] tokens. It takes their
 //! queries (tokens by query heads of the group) in tiles of up to six, so a tile of keys is widened once for six.
 
+#![expect(clippy::needless_range_loop, reason = "the queries of a tile are one index into several arrays")]
+
 use gristmill_model::device::{BLOCK_SIZE, DeviceError};
 
+use crate::cores::Cores;
 use crate::disjoint::Disjoint;
 use crate::element::Element;
 use crate::exp::exp;
 use crate::kv::{KvCache, Shape, Values};
-use crate::pool::Pool;
-use crate::simd::{Isa, LANES, Simd, Task};
+use crate::simd::{LANES, Simd, Task};
 use crate::step::{Piece, Slice};
 
 const _: () = assert!(LANES == BLOCK_SIZE, "the positions of a block are the lanes of a vector");
@@ -27,41 +29,50 @@ const _: () = assert!(LANES == BLOCK_SIZE, "the positions of a block are the lan
 /// Queries taken at once.
 const TILE: usize = 6;
 
+/// What is asked in one layer.
+pub(crate) struct Question<'a> {
+    pub(crate) layer: usize,
+    pub(crate) scale: f32,
+    pub(crate) slice: &'a Slice,
+    pub(crate) qkv: &'a [f32],
+}
+
 /// Attention of all tokens of a slice in one layer.
 pub(crate) fn attend(
-    isa: Isa,
-    pool: &Pool,
+    cores: &Cores,
     cache: &KvCache,
-    layer: usize,
-    scale: f32,
-    slice: &Slice,
-    qkv: &[f32],
+    question: &Question<'_>,
     out: &mut [f32],
 ) -> Result<(), DeviceError> {
-    let (shape, pieces) = (cache.shape, slice.pieces.len());
-    let out = &Disjoint::new(out);
-    pool.run(pieces * shape.heads.kv, &|job| {
+    match &cache.values {
+        Values::F32(values) => answer(cores, cache.shape, values, question, out),
+        Values::F16(values) => answer(cores, cache.shape, values, question, out),
+        Values::Bf16(values) => answer(cores, cache.shape, values, question, out),
+    }
+}
+
+fn answer<T: Element>(
+    cores: &Cores,
+    shape: Shape,
+    cache: &[T],
+    question: &Question<'_>,
+    out: &mut [f32],
+) -> Result<(), DeviceError> {
+    let (pieces, heads, out) = (&question.slice.pieces, shape.heads.kv, &Disjoint::new(out));
+    cores.pool.run(pieces.len() * heads, &|job| {
         // Later pieces of a row have more to read; they go first.
-        let (piece, head) = (&slice.pieces[pieces - 1 - job / shape.heads.kv], job % shape.heads.kv);
-        let table = &slice.tables[piece.table.clone()];
-        match &cache.values {
-            Values::F32(cache) => isa.run(Job { shape, layer, cache, table, piece, head, scale, qkv, out }),
-            Values::F16(cache) => isa.run(Job { shape, layer, cache, table, piece, head, scale, qkv, out }),
-            Values::Bf16(cache) => isa.run(Job { shape, layer, cache, table, piece, head, scale, qkv, out }),
-        }
+        let (piece, head) = (&pieces[pieces.len() - 1 - job / heads], job % heads);
+        cores.isa.run(Job { shape, cache, question, piece, head, out });
     })
 }
 
 /// The queries of one KV head in a piece of a row.
 struct Job<'a, T> {
     shape: Shape,
-    layer: usize,
     cache: &'a [T],
-    table: &'a [u32],
+    question: &'a Question<'a>,
     piece: &'a Piece,
     head: usize,
-    scale: f32,
-    qkv: &'a [f32],
     out: &'a Disjoint<'a, f32>,
 }
 
@@ -109,16 +120,18 @@ impl<T: Element> Job<'_, T> {
         let mut queries: [Query<'_>; M] = std::array::from_fn(|m| self.query(first + m));
         let mut sums = [simd.zero(); M];
         let longest = queries[M - 1].len;
-        for (block, id) in self.table[..longest.div_ceil(BLOCK_SIZE)].iter().enumerate() {
-            let tile = &self.cache[self.shape.start(self.layer, *id, self.head)..][..self.shape.tile()];
+        let table = &self.question.slice.tables[self.piece.table.clone()];
+        for (block, id) in table[..longest.div_ceil(BLOCK_SIZE)].iter().enumerate() {
+            let tile =
+                &self.cache[self.shape.start(self.question.layer, *id, self.head)..][..self.shape.tile()];
             let (keys, values) = tile.split_at(tile.len() / 2);
             let mut counts = [0; M];
             for m in 0..M {
                 counts[m] = queries[m].len.saturating_sub(block * BLOCK_SIZE).min(BLOCK_SIZE);
             }
             let scores = score(simd, &queries, keys.as_chunks().0);
-            let weights = weigh(simd, &mut queries, &mut sums, self.scale, scores, counts);
-            gather(simd, &mut queries, weights, counts, values);
+            let weights = weigh(simd, &mut queries, &mut sums, self.question.scale, scores, counts);
+            gather(simd, &mut queries, &weights, counts, values);
         }
         for m in 0..M {
             finish(simd, queries[m].out, simd.sum(sums[m]));
@@ -132,7 +145,8 @@ impl<T: Element> Job<'_, T> {
         let (heads, token) = (self.shape.heads, index / self.group());
         let head = self.head * self.group() + index % self.group();
         let row = self.piece.first + token;
-        let values = &self.qkv[row * (heads.query + 2 * heads.kv) * heads.dim + head * heads.dim..][..heads.dim];
+        let values = &self.question.qkv[row * (heads.query + 2 * heads.kv) * heads.dim + head * heads.dim..]
+            [..heads.dim];
         let start = (row * heads.query + head) * heads.dim;
         // SAFETY: every query belongs to one job, and a job takes it once.
         let out = unsafe { self.out.part(start..start + heads.dim) };
@@ -143,7 +157,11 @@ impl<T: Element> Job<'_, T> {
 
 /// Sixteen scores of each query, not scaled yet.
 #[inline(always)]
-fn score<S: Simd, T: Element, const M: usize>(simd: S, queries: &[Query<'_>; M], keys: &[[T; LANES]]) -> [S::V; M] {
+fn score<S: Simd, T: Element, const M: usize>(
+    simd: S,
+    queries: &[Query<'_>; M],
+    keys: &[[T; LANES]],
+) -> [S::V; M] {
     let mut rows: [&[f32]; M] = [&[]; M];
     for m in 0..M {
         rows[m] = &queries[m].values[..keys.len()];
@@ -201,7 +219,7 @@ fn weigh<S: Simd, const M: usize>(
 fn gather<S: Simd, T: Element, const M: usize>(
     simd: S,
     queries: &mut [Query<'_>; M],
-    block: Weights<M>,
+    block: &Weights<M>,
     counts: [usize; M],
     values: &[T],
 ) {
@@ -254,6 +272,7 @@ mod tests {
 
     use super::*;
     use crate::row::Row;
+    use crate::simd::Isa;
     use crate::step::Progress;
 
     const SCALE: f32 = 0.3;
@@ -277,7 +296,8 @@ mod tests {
 
         /// Queries, keys and values of a position.
         fn qkv(&self, row: usize, position: usize) -> Vec<f32> {
-            let value = |i: usize| ((row * 7919 + position * 104_729 + i * 1_299_709) % 2003) as f32 / 1001.5 - 1.0;
+            let value =
+                |i: usize| ((row * 7919 + position * 104_729 + i * 1_299_709) % 2003) as f32 / 1001.5 - 1.0;
             (0..self.width()).map(|i| value(i) * if i % 5 == 0 { 3.0 } else { 1.0 }).collect()
         }
 
@@ -285,9 +305,17 @@ mod tests {
             let blocks = |row: usize| (0..16).map(|block| (1 + row + 4 * block) as u32).collect::<Vec<_>>();
             let row = |(index, sequence): (usize, &Sequence)| {
                 let (start, len) = (sequence.len - sequence.computed, sequence.computed);
-                let step = StepRow { slot: Slot(index as u32), start, len, sample: false, prompt_logprobs: false, logits: false };
+                let step = StepRow {
+                    slot: Slot(index as u32),
+                    start,
+                    len,
+                    sample: false,
+                    prompt_logprobs: false,
+                    logits: false,
+                };
                 let (prompt, blocks) = (vec![0; sequence.len], blocks(index));
-                let admission = Admission { prompt: &prompt, blocks: &blocks, cached: 0, sampling: Sampling::default() };
+                let admission =
+                    Admission { prompt: &prompt, blocks: &blocks, cached: 0, sampling: Sampling::default() };
                 (step, Row::new(&admission, 1, 100).unwrap())
             };
             sequences.iter().enumerate().map(row).collect()
@@ -295,14 +323,15 @@ mod tests {
 
         /// Outputs of the computed positions of all rows, in slices of `capacity` tokens.
         fn attend(&self, isa: Isa, threads: usize, capacity: usize, sequences: &[Sequence]) -> Vec<f32> {
-            let pool = Pool::new(threads).unwrap();
+            let cores = Cores::new(isa, threads).unwrap();
             let mut cache = KvCache::new(2, self.heads, KvSpec { blocks: 100, dtype: self.dtype }).unwrap();
-            let whole: Vec<Sequence> = sequences.iter().map(|s| Sequence { len: s.len, computed: s.len }).collect();
-            self.steps(&whole, 1, |slice, qkv| cache.store(&pool, 1, &slice.tokens, qkv).unwrap());
+            let whole: Vec<Sequence> =
+                sequences.iter().map(|s| Sequence { len: s.len, computed: s.len }).collect();
+            self.steps(&whole, 1, |slice, qkv| cache.store(&cores.pool, 1, &slice.tokens, qkv).unwrap());
             let mut all = Vec::new();
             self.steps(sequences, capacity, |slice, qkv| {
                 let mut out = vec![f32::NAN; slice.tokens.len() * self.heads.query * self.heads.dim];
-                attend(isa, &pool, &cache, 1, SCALE, slice, qkv, &mut out).unwrap();
+                attend(&cores, &cache, &Question { layer: 1, scale: SCALE, slice, qkv }, &mut out).unwrap();
                 all.extend(out);
             });
             all
@@ -311,13 +340,18 @@ mod tests {
         fn steps(&self, sequences: &[Sequence], capacity: usize, mut run: impl FnMut(&Slice, &[f32])) {
             let rows = self.rows(sequences);
             let rows: Vec<_> = rows.iter().map(|(step, row)| (*step, row)).collect();
-            let tokens: Vec<_> = rows.iter().flat_map(|(step, _)| {
-                (step.start..step.start + step.len).map(|position| (step.slot.0 as usize, position))
-            }).collect();
+            let tokens: Vec<_> = rows
+                .iter()
+                .flat_map(|(step, _)| {
+                    (step.start..step.start + step.len).map(|position| (step.slot.0 as usize, position))
+                })
+                .collect();
             let (mut slice, mut progress, mut done) = (Slice::default(), Progress::default(), 0);
             while slice.fill(&rows, &mut progress, capacity) {
-                let qkv: Vec<f32> =
-                    tokens[done..done + slice.tokens.len()].iter().flat_map(|&(row, position)| self.qkv(row, position)).collect();
+                let qkv: Vec<f32> = tokens[done..done + slice.tokens.len()]
+                    .iter()
+                    .flat_map(|&(row, position)| self.qkv(row, position))
+                    .collect();
                 done += slice.tokens.len();
                 run(&slice, &qkv);
             }
@@ -331,12 +365,21 @@ mod tests {
             let rows: Vec<Vec<f32>> = (0..=position).map(|position| self.qkv(row, position)).collect();
             let score = |other: &Vec<f32>| -> f64 {
                 let keys = &other[(query + group) * dim..][..dim];
-                let dot: f64 = own[head * dim..][..dim].iter().zip(keys).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                let dot: f64 = own[head * dim..][..dim]
+                    .iter()
+                    .zip(keys)
+                    .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                    .sum();
                 (dot * f64::from(SCALE)).exp()
             };
             let weights: Vec<f64> = rows.iter().map(score).collect();
             let total: f64 = weights.iter().sum();
-            let value = |i: usize| rows.iter().zip(&weights).map(|(row, w)| w * f64::from(row[(query + kv + group) * dim + i])).sum::<f64>();
+            let value = |i: usize| {
+                rows.iter()
+                    .zip(&weights)
+                    .map(|(row, w)| w * f64::from(row[(query + kv + group) * dim + i]))
+                    .sum::<f64>()
+            };
             (0..dim).map(|i| value(i) / total).collect()
         }
     }

@@ -78,21 +78,24 @@ impl CpuDevice {
                 return Err(DeviceError::Refused(format!("slot {}: twice in one step", step.slot.0)));
             }
             let row = self.rows.get(&step.slot);
-            row.ok_or_else(|| DeviceError::Refused(format!("slot {}: is empty", step.slot.0)))?.allows(step)?;
+            row.ok_or_else(|| DeviceError::Refused(format!("slot {}: is empty", step.slot.0)))?
+                .allows(step)?;
         }
         Ok(())
     }
 
     /// Computes a step that was checked.
     fn step(&mut self, steps: &[StepRow]) -> Result<Vec<RowOutput>, DeviceError> {
-        let rows: Vec<_> = steps.iter().filter_map(|step| Some((*step, self.rows.get(&step.slot)?))).collect();
+        let rows: Vec<_> =
+            steps.iter().filter_map(|step| Some((*step, self.rows.get(&step.slot)?))).collect();
         let mut outputs = vec![RowOutput::default(); rows.len()];
         let bucket = self.engine.program().bucket;
         let mut progress = Progress::default();
         while self.slice.fill(&rows, &mut progress, bucket.tokens) {
             self.engine.body(&self.slice)?;
             for wanted in self.slice.outputs.chunks(bucket.outputs) {
-                let mut choices: Vec<_> = wanted.iter().map(|output| Choice::new(rows[output.row].1, *output)).collect();
+                let mut choices: Vec<_> =
+                    wanted.iter().map(|output| Choice::new(rows[output.row].1, *output)).collect();
                 self.engine.head(&self.slice, wanted, &mut choices)?;
                 for choice in choices {
                     let output = &mut outputs[choice.output.row];

@@ -12,6 +12,8 @@ use gristmill_model::program::{BufferId, Heads, Op, Program, Rows};
 use gristmill_model::spec::ModelSpec;
 use gristmill_model::weights::Weights;
 
+use crate::attention::Question;
+use crate::cores::Cores;
 use crate::device::CpuConfig;
 use crate::kv::KvCache;
 use crate::memory::{Memory, Pages};
@@ -36,8 +38,7 @@ pub(crate) struct Engine {
 
 /// What a step only reads.
 struct Parts {
-    isa: Isa,
-    pool: Pool,
+    cores: Cores,
     program: Program,
     store: Store,
     rotation: Rotation,
@@ -54,12 +55,12 @@ impl Engine {
     ) -> Result<Self, DeviceError> {
         check(&program)?;
         let heads = heads(spec, weights)?;
-        let pool = Pool::new(config.threads.max(1))?;
+        let cores = Cores::new(Isa::detect(), config.threads.max(1))?;
         let kv = KvCache::new(spec.layers, heads, config.kv)?;
         let workspace = Memory::zeroed(program.workspace.div_ceil(F32), Pages::Large, "workspace")?;
-        let store = Store::load(weights, config.weights, checkpoint, &pool)?;
+        let store = Store::load(weights, config.weights, checkpoint, &cores.pool)?;
         let rotation = Rotation::new(&spec.rope);
-        let parts = Parts { isa: Isa::detect(), pool, program, store, rotation, heads };
+        let parts = Parts { cores, program, store, rotation, heads };
         Ok(Self { parts, workspace, kv })
     }
 
@@ -69,13 +70,25 @@ impl Engine {
 
     /// The body over the tokens of a slice.
     pub(crate) fn body(&mut self, slice: &Slice) -> Result<(), DeviceError> {
-        let mut pass = Pass { parts: &self.parts, workspace: &mut self.workspace, kv: &mut self.kv, slice, outputs: &[] };
+        let mut pass = Pass {
+            parts: &self.parts,
+            workspace: &mut self.workspace,
+            kv: &mut self.kv,
+            slice,
+            outputs: &[],
+        };
         self.parts.program.body.iter().try_for_each(|op| pass.run(op, &mut []))
     }
 
     /// The head over some outputs of the slice the body ran for, one choice each.
-    pub(crate) fn head(&mut self, slice: &Slice, outputs: &[Output], choices: &mut [Choice<'_>]) -> Result<(), DeviceError> {
-        let mut pass = Pass { parts: &self.parts, workspace: &mut self.workspace, kv: &mut self.kv, slice, outputs };
+    pub(crate) fn head(
+        &mut self,
+        slice: &Slice,
+        outputs: &[Output],
+        choices: &mut [Choice<'_>],
+    ) -> Result<(), DeviceError> {
+        let mut pass =
+            Pass { parts: &self.parts, workspace: &mut self.workspace, kv: &mut self.kv, slice, outputs };
         self.parts.program.head.iter().try_for_each(|op| pass.run(op, choices))
     }
 }
@@ -89,7 +102,7 @@ fn check(program: &Program) -> Result<(), DeviceError> {
         };
         let end = buffer.offset + rows * buffer.width * F32;
         if buffer.dtype != Dtype::F32 || buffer.offset % F32 != 0 || end > program.workspace || rows == 0 {
-            let problem = format!("program: buffer {index} {buffer:?} cannot be used with {} rows", rows);
+            let problem = format!("program: buffer {index} {buffer:?} cannot be used with {rows} rows");
             return Err(DeviceError::Refused(problem));
         }
     }
@@ -98,7 +111,8 @@ fn check(program: &Program) -> Result<(), DeviceError> {
 
 /// This rank's heads, from the shapes of its weights.
 fn heads(spec: &ModelSpec, weights: &Weights) -> Result<Heads, DeviceError> {
-    let layer = weights.layers.first().ok_or_else(|| DeviceError::Refused("weights: no layers".to_owned()))?;
+    let layer =
+        weights.layers.first().ok_or_else(|| DeviceError::Refused("weights: no layers".to_owned()))?;
     let (inputs, outputs) = (weights.get(layer.out).cols, weights.get(layer.qkv).rows);
     let heads = Heads {
         query: inputs / spec.head_dim,
@@ -106,8 +120,10 @@ fn heads(spec: &ModelSpec, weights: &Weights) -> Result<Heads, DeviceError> {
         dim: spec.head_dim,
     };
     let whole = (heads.query + 2 * heads.kv) * heads.dim == outputs && heads.query * heads.dim == inputs;
-    if !whole || heads.kv == 0 || heads.query % heads.kv != 0 {
-        return Err(DeviceError::Refused(format!("weights: {inputs} and {outputs} values are no whole heads: {heads:?}")));
+    if !whole || heads.kv == 0 || !heads.query.is_multiple_of(heads.kv) {
+        return Err(DeviceError::Refused(format!(
+            "weights: {inputs} and {outputs} values are no whole heads: {heads:?}"
+        )));
     }
     Ok(heads)
 }
@@ -123,12 +139,12 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn run(&mut self, op: &Op, choices: &mut [Choice<'_>]) -> Result<(), DeviceError> {
-        let Parts { isa, pool, store, rotation, heads, .. } = self.parts;
-        let (isa, slice) = (*isa, self.slice);
+        let Parts { cores, store, rotation, heads, .. } = self.parts;
+        let (pool, slice) = (&cores.pool, self.slice);
         match *op {
             Op::Embed { table, out } => {
                 let [out] = self.views([out])?;
-                embed(pool, slice, store.matrix(table)?, out)
+                embed(pool, slice, &store.matrix(table)?, out)
             }
             Op::Rotary { out } => {
                 let [out] = self.views([out])?;
@@ -137,12 +153,12 @@ impl Pass<'_> {
             }
             Op::Norm { norm, input, weight, out } => {
                 let [input, out] = self.views([input, out])?;
-                norm::norm(isa, pool, norm, input, store.vector(weight)?, out)
+                norm::norm(cores, norm, input, store.vector(weight)?, out)
             }
             Op::Linear { input, weight, bias, out } => {
                 let [input, out] = self.views([input, out])?;
                 let bias = bias.map(|bias| store.vector(bias)).transpose()?;
-                gemm::linear(isa, pool, input, store.matrix(weight)?, bias, out)
+                gemm::linear(cores, input, &store.matrix(weight)?, bias, out)
             }
             Op::Rope { qkv, rotary } => {
                 let [qkv, rotary] = self.views([qkv, rotary])?;
@@ -155,12 +171,12 @@ impl Pass<'_> {
             Op::Attend { qkv, layer, scale, out } => {
                 let ranges = [self.range(qkv), self.range(out)];
                 let [qkv, out] = disjoint(self.workspace, ranges)?;
-                attention::attend(isa, pool, self.kv, layer, scale, slice, qkv, out)
+                attention::attend(cores, self.kv, &Question { layer, scale, slice, qkv }, out)
             }
             Op::Gate { activation, input, out } => {
                 let width = self.parts.program.buffer(out).width;
                 let [input, out] = self.views([input, out])?;
-                gate::gate(isa, pool, activation, input, width, out)
+                gate::gate(cores, activation, input, width, out)
             }
             Op::Add { input, into } => {
                 let [input, into] = self.views([input, into])?;
@@ -171,7 +187,9 @@ impl Pass<'_> {
                 let width = self.parts.program.buffer(logits).width;
                 let [logits] = self.views([logits])?;
                 let mut work: Vec<_> = logits.chunks_exact_mut(width).zip(choices).collect();
-                pool.chunks(&mut work, 1, |_, work| work.iter_mut().for_each(|(logits, choice)| choice.make(isa, logits)))
+                pool.chunks(&mut work, 1, |_, work| {
+                    work.iter_mut().for_each(|(logits, choice)| choice.make(cores.isa, logits));
+                })
             }
         }
     }
@@ -201,12 +219,15 @@ impl Pass<'_> {
     }
 }
 
-fn disjoint<const N: usize>(workspace: &mut [f32], ranges: [Range<usize>; N]) -> Result<[&mut [f32]; N], DeviceError> {
+fn disjoint<const N: usize>(
+    workspace: &mut [f32],
+    ranges: [Range<usize>; N],
+) -> Result<[&mut [f32]; N], DeviceError> {
     let views = workspace.get_disjoint_mut(ranges);
     views.map_err(|e| DeviceError::Lost(format!("program: buffers of an operation: {e}")))
 }
 
-fn embed(pool: &Pool, slice: &Slice, table: &Matrix, out: &mut [f32]) -> Result<(), DeviceError> {
+fn embed(pool: &Pool, slice: &Slice, table: &Matrix<'_>, out: &mut [f32]) -> Result<(), DeviceError> {
     pool.chunks(out, table.cols, |index, out| table.row(slice.tokens[index].id as usize, out))
 }
 

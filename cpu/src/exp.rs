@@ -11,7 +11,7 @@ pub(crate) const LOWEST: f32 = -87.0;
 /// Below the logarithm of the largest float.
 const HIGHEST: f32 = 88.0;
 
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// 1 / k! for k from 7 down to 0.
 const TAYLOR: [f32; 8] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];

@@ -6,26 +6,25 @@
 use gristmill_model::device::DeviceError;
 use gristmill_model::spec::Activation;
 
+use crate::cores::Cores;
 use crate::exp::exp;
 use crate::norm::GRAIN;
-use crate::pool::Pool;
-use crate::simd::{Isa, LANES, Simd, Task};
+use crate::simd::{LANES, Simd, Task};
 
 /// Gates every row of `input` into `out`, which is `width` values a row.
 pub(crate) fn gate(
-    isa: Isa,
-    pool: &Pool,
+    cores: &Cores,
     activation: Activation,
     input: &[f32],
     width: usize,
     out: &mut [f32],
 ) -> Result<(), DeviceError> {
     let rows = (GRAIN / width).max(1);
-    pool.chunks(out, rows * width, |index, out| {
+    cores.pool.chunks(out, rows * width, |index, out| {
         let input = input[index * rows * 2 * width..].chunks_exact(2 * width);
         for (row, out) in input.zip(out.chunks_exact_mut(width)) {
             let (gate, up) = row.split_at(width);
-            isa.run(Gate { activation, gate, up, out });
+            cores.isa.run(Gate { activation, gate, up, out });
         }
     })
 }
@@ -95,11 +94,12 @@ fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::Isa;
 
     fn gated(isa: Isa, activation: Activation, x: &[f32]) -> Vec<f32> {
         let input: Vec<f32> = x.iter().copied().chain(x.iter().map(|_| 1.0)).collect();
         let mut out = vec![f32::NAN; x.len()];
-        gate(isa, &Pool::new(1).unwrap(), activation, &input, x.len(), &mut out).unwrap();
+        gate(&Cores::new(isa, 1).unwrap(), activation, &input, x.len(), &mut out).unwrap();
         out
     }
 

@@ -15,11 +15,11 @@ use std::ops::Range;
 
 use gristmill_model::device::DeviceError;
 
+use crate::cores::Cores;
 use crate::disjoint::Disjoint;
 use crate::element::Element;
 use crate::packed::{Column, HALVES, Matrix, PANEL, Values};
-use crate::pool::Pool;
-use crate::simd::{Isa, LANES, Simd, Task};
+use crate::simd::{LANES, Simd, Task};
 
 /// Inputs of a panel taken at a time: 64 KiB of 16-bit weights.
 const DEPTH: usize = 1024;
@@ -30,40 +30,39 @@ const JOBS_PER_THREAD: usize = 4;
 
 /// `out = x * matrix^T + bias`.
 pub(crate) fn linear(
-    isa: Isa,
-    pool: &Pool,
+    cores: &Cores,
     x: &[f32],
-    matrix: &Matrix,
+    matrix: &Matrix<'_>,
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) -> Result<(), DeviceError> {
-    match &matrix.values {
-        Values::F32(values) => panels(isa, pool, x, matrix, values, bias, out),
-        Values::F16(values) => panels(isa, pool, x, matrix, values, bias, out),
-        Values::Bf16(values) => panels(isa, pool, x, matrix, values, bias, out),
+    match matrix.values {
+        Values::F32(values) => panels(cores, x, matrix, values, bias, out),
+        Values::F16(values) => panels(cores, x, matrix, values, bias, out),
+        Values::Bf16(values) => panels(cores, x, matrix, values, bias, out),
     }
 }
 
 fn panels<T: Element>(
-    isa: Isa,
-    pool: &Pool,
+    cores: &Cores,
     x: &[f32],
-    matrix: &Matrix,
+    matrix: &Matrix<'_>,
     values: &[T],
     bias: Option<&[f32]>,
     out: &mut [f32],
 ) -> Result<(), DeviceError> {
     let (rows, panels) = (x.len() / matrix.cols, matrix.rows.div_ceil(PANEL));
-    let parts = (JOBS_PER_THREAD * pool.threads()).div_ceil(panels).min(rows.div_ceil(2 * TILE)).max(1);
+    let parts = (JOBS_PER_THREAD * cores.pool.threads()).div_ceil(panels).min(rows.div_ceil(2 * TILE)).max(1);
     let height = rows.div_ceil(parts).next_multiple_of(TILE);
     let out = Disjoint::new(out);
-    pool.run(panels * rows.div_ceil(height), &|job| {
+    cores.pool.run(panels * rows.div_ceil(height), &|job| {
         let (first, panel) = (job / panels * height, job % panels);
-        let columns = values[panel * PANEL * matrix.cols..][..PANEL * matrix.cols].as_chunks().0.as_chunks().0;
+        let columns =
+            values[panel * PANEL * matrix.cols..][..PANEL * matrix.cols].as_chunks().0.as_chunks().0;
         let outputs = panel * PANEL..((panel + 1) * PANEL).min(matrix.rows);
         let bias = bias.map(|bias| &bias[outputs.clone()]);
         let rows = first..(first + height).min(rows);
-        isa.run(Job { x, columns, bias, out: &out, width: matrix.rows, rows, outputs });
+        cores.isa.run(Job { x, columns, bias, out: &out, width: matrix.rows, rows, outputs });
     })
 }
 
@@ -123,7 +122,13 @@ impl<T: Element> Job<'_, T> {
 
     /// `M` rows by `W` vectors of outputs from vector `half` of the panel on.
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const W: usize>(&self, simd: S, row: usize, half: usize, inputs: Range<usize>) {
+    fn tile<S: Simd, const M: usize, const W: usize>(
+        &self,
+        simd: S,
+        row: usize,
+        half: usize,
+        inputs: Range<usize>,
+    ) {
         let mut sums = [[simd.zero(); W]; M];
         for (m, sums) in sums.iter_mut().enumerate() {
             for (w, sum) in sums.iter_mut().enumerate() {
@@ -137,7 +142,7 @@ impl<T: Element> Job<'_, T> {
         let sums = accumulate(simd, x, &self.columns[inputs], half, sums);
         for (m, sums) in sums.iter().enumerate() {
             for (w, sum) in sums.iter().enumerate() {
-                simd.store_part(*sum, self.part(row + m, half + w));
+                self.store(simd, row + m, half + w, *sum);
             }
         }
     }
@@ -146,7 +151,7 @@ impl<T: Element> Job<'_, T> {
     #[inline(always)]
     fn begin<S: Simd>(&self, simd: S, row: usize, vector: usize, input: usize) -> S::V {
         if input > 0 {
-            return simd.load_part(self.part(row, vector), 0.0);
+            return self.load(simd, row, vector);
         }
         match self.bias {
             Some(bias) => simd.load_part(&bias[self.lanes(vector)], 0.0),
@@ -161,12 +166,23 @@ impl<T: Element> Job<'_, T> {
         (vector * LANES).min(len)..((vector + 1) * LANES).min(len)
     }
 
-    /// Where a vector of outputs of a row goes.
     #[inline(always)]
-    fn part(&self, row: usize, vector: usize) -> &mut [f32] {
+    fn load<S: Simd>(&self, simd: S, row: usize, vector: usize) -> S::V {
+        // SAFETY: a job has its panel and rows for itself, and this part is let go at once.
+        simd.load_part(unsafe { self.out.part(self.range(row, vector)) }, 0.0)
+    }
+
+    #[inline(always)]
+    fn store<S: Simd>(&self, simd: S, row: usize, vector: usize, sum: S::V) {
+        // SAFETY: as in `load`.
+        simd.store_part(sum, unsafe { self.out.part(self.range(row, vector)) });
+    }
+
+    /// Where a vector of outputs of a row is.
+    #[inline(always)]
+    fn range(&self, row: usize, vector: usize) -> Range<usize> {
         let (lanes, start) = (self.lanes(vector), row * self.width + self.outputs.start);
-        // SAFETY: a job has its panel and rows for itself, and takes one part at a time.
-        unsafe { self.out.part(start + lanes.start..start + lanes.end) }
+        start + lanes.start..start + lanes.end
     }
 }
 
@@ -206,6 +222,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::packed::sample::Sample;
+    use crate::simd::Isa;
 
     /// Numbers that look random, the same each time.
     fn numbers(len: usize, seed: u32) -> Vec<f32> {
@@ -217,18 +235,18 @@ mod tests {
         (0..len).map(|_| next()).collect()
     }
 
-    fn matrix(rows: usize, cols: usize, dtype: Dtype) -> Matrix {
+    fn matrix(rows: usize, cols: usize, dtype: Dtype) -> Sample {
         let values = numbers(rows * cols, 17);
         let read = |range: Range<usize>, out: &mut [f32]| {
             out.copy_from_slice(&values[range.start * cols..range.end * cols]);
             Ok(())
         };
-        Matrix::pack((rows, cols), dtype, &Pool::new(1).unwrap(), &read).unwrap()
+        Sample::new((rows, cols), dtype, 1, &read)
     }
 
-    fn product(isa: Isa, threads: usize, x: &[f32], matrix: &Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+    fn product(isa: Isa, threads: usize, x: &[f32], matrix: &Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
         let mut out = vec![f32::NAN; x.len() / matrix.cols * matrix.rows];
-        linear(isa, &Pool::new(threads).unwrap(), x, matrix, bias, &mut out).unwrap();
+        linear(&Cores::new(isa, threads).unwrap(), x, matrix, bias, &mut out).unwrap();
         out
     }
 
@@ -242,7 +260,8 @@ mod tests {
         fn agrees_with_a_plain_sum(
             rows in 1usize..16, cols in 1usize..80, outputs in 1usize..80, dtype in dtypes(), biased: bool,
         ) {
-            let (matrix, x) = (matrix(outputs, cols, dtype), numbers(rows * cols, 3));
+            let (held, x) = (matrix(outputs, cols, dtype), numbers(rows * cols, 3));
+            let matrix = held.matrix();
             let bias = biased.then(|| numbers(outputs, 5));
             let out = product(Isa::detect(), 2, &x, &matrix, bias.as_deref());
             let mut weights = vec![0.0; cols];
@@ -260,7 +279,8 @@ mod tests {
         fn rows_threads_and_instruction_sets_change_no_bit(
             rows in 1usize..40, cols in 1usize..2100, outputs in 1usize..100, dtype in dtypes(), threads in 1usize..5,
         ) {
-            let (matrix, x, bias) = (matrix(outputs, cols, dtype), numbers(rows * cols, 3), numbers(outputs, 5));
+            let held = matrix(outputs, cols, dtype);
+            let (matrix, x, bias) = (held.matrix(), numbers(rows * cols, 3), numbers(outputs, 5));
             let all = product(Isa::detect(), threads, &x, &matrix, Some(&bias));
             prop_assert_eq!(&product(Isa::PORTABLE, 1, &x, &matrix, Some(&bias)), &all);
             for (x, out) in x.chunks_exact(cols).zip(all.chunks_exact(outputs)) {
@@ -274,8 +294,10 @@ mod tests {
     #[ignore = "prints speeds, checks nothing"]
     fn speed() {
         let threads = std::thread::available_parallelism().unwrap().get();
-        for (threads, dtype) in [(1, Dtype::F32), (1, Dtype::Bf16), (threads, Dtype::F32), (threads, Dtype::Bf16)] {
-            let pool = Pool::new(threads).unwrap();
+        for (threads, dtype) in
+            [(1, Dtype::F32), (1, Dtype::Bf16), (threads, Dtype::F32), (threads, Dtype::Bf16)]
+        {
+            let cores = Cores::new(Isa::detect(), threads).unwrap();
             for (cols, outputs) in [(576, 1536), (1536, 576)] {
                 // Enough copies that one row finds its weights in memory, not in a cache.
                 let matrices: Vec<_> = (0..64).map(|_| matrix(outputs, cols, dtype)).collect();
@@ -285,7 +307,7 @@ mod tests {
                     while begin.elapsed().as_secs_f64() < 0.3 {
                         for matrix in &matrices {
                             let start = Instant::now();
-                            linear(Isa::detect(), &pool, &x, matrix, None, &mut out).unwrap();
+                            linear(&cores, &x, &matrix.matrix(), None, &mut out).unwrap();
                             best = best.min(start.elapsed().as_secs_f64());
                         }
                     }

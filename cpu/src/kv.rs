@@ -67,7 +67,13 @@ impl KvCache {
     }
 
     /// Writes keys and values of the tokens that are not cached yet. `qkv` is one row a token.
-    pub(crate) fn store(&mut self, pool: &Pool, layer: usize, tokens: &[Token], qkv: &[f32]) -> Result<(), DeviceError> {
+    pub(crate) fn store(
+        &mut self,
+        pool: &Pool,
+        layer: usize,
+        tokens: &[Token],
+        qkv: &[f32],
+    ) -> Result<(), DeviceError> {
         let shape = self.shape;
         match &mut self.values {
             Values::F32(values) => store(pool, shape, layer, tokens, qkv, values),

@@ -11,6 +11,7 @@
 //! `simd` only, and where kernels take their own part of a [`disjoint`](self) slice.
 
 mod attention;
+mod cores;
 pub mod device;
 mod disjoint;
 mod element;

@@ -6,16 +6,15 @@
 use gristmill_model::device::DeviceError;
 use gristmill_model::spec::Norm;
 
-use crate::pool::Pool;
-use crate::simd::{Isa, LANES, Simd, Task};
+use crate::cores::Cores;
+use crate::simd::{LANES, Simd, Task};
 
 /// Values a job should have, so that handing it out is worth it.
 pub(crate) const GRAIN: usize = 1 << 14;
 
 /// Normalizes every row of `input` into `out`.
 pub(crate) fn norm(
-    isa: Isa,
-    pool: &Pool,
+    cores: &Cores,
     norm: Norm,
     input: &[f32],
     weight: &[f32],
@@ -24,9 +23,9 @@ pub(crate) fn norm(
     let Norm::Rms { eps } = norm;
     let width = weight.len();
     let size = (GRAIN / width).max(1) * width;
-    pool.chunks(out, size, |index, out| {
+    cores.pool.chunks(out, size, |index, out| {
         for (row, out) in input[index * size..].chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-            isa.run(Rms { eps, row, weight, out });
+            cores.isa.run(Rms { eps, row, weight, out });
         }
     })
 }
@@ -64,6 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::simd::Isa;
 
     proptest! {
         #[test]
@@ -76,7 +76,7 @@ mod tests {
             let eps = 1e-5;
             let run = |isa| {
                 let mut out = vec![0.0; width * rows];
-                norm(isa, &Pool::new(2).unwrap(), Norm::Rms { eps }, input, weight, &mut out).unwrap();
+                norm(&Cores::new(isa, 2).unwrap(), Norm::Rms { eps }, input, weight, &mut out).unwrap();
                 out
             };
             let out = run(Isa::detect());

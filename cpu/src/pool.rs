@@ -97,7 +97,9 @@ impl Pool {
         }
         // SAFETY: only the lifetime is changed; workers use it inside the loop only, which ends below.
         let call = unsafe {
-            std::mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync + 'static)>(body)
+            std::mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync + 'static)>(
+                body,
+            )
         };
         self.shared.open(Body { call, count });
         self.wake(count - 1);
@@ -159,7 +161,11 @@ impl Shared {
         let mut spins = 0u32;
         while state & INSIDE != 0 {
             spins += 1;
-            if spins.is_multiple_of(SPINS) { thread::yield_now() } else { std::hint::spin_loop() }
+            if spins.is_multiple_of(SPINS) {
+                thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
             state = self.state.load(Ordering::Acquire);
         }
     }

@@ -44,12 +44,20 @@ impl Rotation {
     }
 
     /// Rotates queries and keys of every token in `qkv`.
-    pub(crate) fn apply(&self, pool: &Pool, heads: Heads, rotary: &[f32], qkv: &mut [f32]) -> Result<(), DeviceError> {
+    pub(crate) fn apply(
+        &self,
+        pool: &Pool,
+        heads: Heads,
+        rotary: &[f32],
+        qkv: &mut [f32],
+    ) -> Result<(), DeviceError> {
         let (dim, width) = (self.rope.dim, (heads.query + 2 * heads.kv) * heads.dim);
         let rotated = (heads.query + heads.kv) * heads.dim;
         let tokens = (GRAIN / width).max(1);
         pool.chunks(qkv, tokens * width, |index, qkv| {
-            for (angles, qkv) in rotary[index * tokens * dim..].chunks_exact(dim).zip(qkv.chunks_exact_mut(width)) {
+            for (angles, qkv) in
+                rotary[index * tokens * dim..].chunks_exact(dim).zip(qkv.chunks_exact_mut(width))
+            {
                 qkv[..rotated].chunks_exact_mut(heads.dim).for_each(|head| rotate(angles, &mut head[..dim]));
             }
         })

@@ -35,7 +35,8 @@ impl Row {
         }
         if *cached > prompt.len().min(table.len() * BLOCK_SIZE) {
             let (tokens, blocks) = (prompt.len(), table.len());
-            let problem = format!("cached: {cached} positions, but the prompt has {tokens} tokens in {blocks} blocks");
+            let problem =
+                format!("cached: {cached} positions, but the prompt has {tokens} tokens in {blocks} blocks");
             return Err(refused(problem));
         }
         check(sampling)?;
@@ -62,13 +63,19 @@ impl Row {
             return fail(format!("{} positions from {}, but {known} tokens are known", step.len, step.start));
         };
         if step.start > self.computed {
-            return fail(format!("start {} leaves a gap after the {} positions computed", step.start, self.computed));
+            return fail(format!(
+                "start {} leaves a gap after the {} positions computed",
+                step.start, self.computed
+            ));
         }
         if end > self.blocks.len() * BLOCK_SIZE {
             return fail(format!("{} blocks do not cover {end} positions", self.blocks.len()));
         }
         if step.sample && end != known {
-            return fail(format!("a token is wanted after position {}, but {known} tokens are known", end - 1));
+            return fail(format!(
+                "a token is wanted after position {}, but {known} tokens are known",
+                end - 1
+            ));
         }
         Ok(())
     }
@@ -81,7 +88,8 @@ fn refused(problem: String) -> DeviceError {
 /// Checks that parameters are numbers that sampling can work with.
 fn check(sampling: &Sampling) -> Result<(), DeviceError> {
     let fractions = [("top_p", sampling.top_p), ("typical_p", sampling.typical_p)];
-    let positive = [("temperature", sampling.temperature), ("repetition_penalty", sampling.repetition_penalty)];
+    let positive =
+        [("temperature", sampling.temperature), ("repetition_penalty", sampling.repetition_penalty)];
     let watermark = sampling.watermark.map_or([0.0; 2], |mark| [mark.gamma, mark.delta]);
     let finite = [
         ("frequency_penalty", sampling.frequency_penalty),

@@ -79,7 +79,7 @@ fn top(logits: &[f32], count: usize, normalizer: &Normalizer) -> Vec<(u32, f32)>
     for (id, logit) in Ranking::new(logits) {
         let logprob = normalizer.logprob(logit);
         let tied = top.last().is_some_and(|&(_, last)| last == logprob);
-        if logit == f32::NEG_INFINITY || (top.len() >= count && !tied) {
+        if top.len() >= count && !tied {
             break;
         }
         top.push((id, logprob));
@@ -115,7 +115,8 @@ mod tests {
         assert!(!cases.is_empty());
         for (index, case) in cases.iter().enumerate() {
             let number = |name: &str| case[name].as_f64().unwrap() as f32;
-            let list = |name: &str| case[name].as_array().unwrap().iter().map(Value::as_f64).collect::<Vec<_>>();
+            let list =
+                |name: &str| case[name].as_array().unwrap().iter().map(Value::as_f64).collect::<Vec<_>>();
             let sampling = Sampling {
                 temperature: number("temperature"),
                 top_k: number("top_k") as u32,
@@ -127,9 +128,13 @@ mod tests {
             };
             let logits: Vec<f32> = list("logits").into_iter().map(|logit| logit.unwrap() as f32).collect();
             let ids: Vec<u32> = list("ids").into_iter().map(|id| id.unwrap() as u32).collect();
-            for (id, (ours, theirs)) in warped(&logits, &ids, &sampling).iter().zip(list("logprobs")).enumerate() {
+            for (id, (ours, theirs)) in
+                warped(&logits, &ids, &sampling).iter().zip(list("logprobs")).enumerate()
+            {
                 match theirs {
-                    Some(theirs) => assert!((f64::from(*ours) - theirs).abs() < 1e-5, "{index} {id} {sampling:?}"),
+                    Some(theirs) => {
+                        assert!((f64::from(*ours) - theirs).abs() < 1e-5, "{index} {id} {sampling:?}");
+                    }
                     None => assert_eq!(*ours, f32::NEG_INFINITY, "case {index} token {id}: {sampling:?}"),
                 }
             }
@@ -140,14 +145,22 @@ mod tests {
     fn greedy_takes_the_lowest_of_equals() {
         let sampled = choose(&[1.0, 3.0, 3.0, 2.0], &[0], &Sampling::default());
         assert_eq!((sampled.id, sampled.top), (1, vec![]));
-        assert!((f64::from(sampled.logprob) - (3f64.exp() / (1f64.exp() + 2f64.exp() + 2.0 * 3f64.exp())).ln()).abs() < 1e-6);
+        assert!(
+            (f64::from(sampled.logprob) - (3f64.exp() / (1f64.exp() + 2f64.exp() + 2.0 * 3f64.exp())).ln())
+                .abs()
+                < 1e-6
+        );
     }
 
     #[test]
     fn top_tokens_with_ties_and_without_the_filtered() {
         let top = |top_n, top_k| {
             let sampling = Sampling { top_n, top_k, ..Sampling::default() };
-            choose(&[1.0, 3.0, 2.0, 2.0, 0.0], &[0], &sampling).top.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+            choose(&[1.0, 3.0, 2.0, 2.0, 0.0], &[0], &sampling)
+                .top
+                .into_iter()
+                .map(|(id, _)| id)
+                .collect::<Vec<_>>()
         };
         assert_eq!(top(1, 0), [1]);
         assert_eq!(top(2, 0), [1, 2, 3]);
@@ -171,7 +184,8 @@ mod tests {
     fn top_p_takes_as_many_as_the_mass_needs() {
         let logits: Vec<f32> = (0..5000).map(|id| (id * 7919 % 5000) as f32 * 1e-3).collect();
         let sampling = Sampling { top_p: 0.7, ..Sampling::default() };
-        let kept: Vec<f32> = warped(&logits, &[0], &sampling).into_iter().filter(|logprob| logprob.is_finite()).collect();
+        let kept: Vec<f32> =
+            warped(&logits, &[0], &sampling).into_iter().filter(|logprob| logprob.is_finite()).collect();
         let mut probabilities: Vec<f64> = logits.iter().map(|&logit| f64::from(logit).exp()).collect();
         probabilities.sort_by(|a, b| b.total_cmp(a));
         let total: f64 = probabilities.iter().sum();
@@ -186,7 +200,10 @@ mod tests {
         let sampling = Sampling { watermark: Some(mark), ..Sampling::default() };
         let green = |last: u32| {
             let logprobs = warped(&[0.0; 4000], &[9, last], &sampling);
-            logprobs.iter().map(|&logprob| logprob > logprobs.iter().sum::<f32>() / 4000.0).collect::<Vec<_>>()
+            logprobs
+                .iter()
+                .map(|&logprob| logprob > logprobs.iter().sum::<f32>() / 4000.0)
+                .collect::<Vec<_>>()
         };
         let share = green(5).iter().filter(|&&green| green).count();
         assert!((900..1100).contains(&share), "{share} of 4000");

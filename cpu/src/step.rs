@@ -72,7 +72,12 @@ pub(crate) struct Progress {
 
 impl Slice {
     /// Takes the next tokens, at most `capacity`; false when none are left.
-    pub(crate) fn fill(&mut self, rows: &[(StepRow, &Row)], progress: &mut Progress, capacity: usize) -> bool {
+    pub(crate) fn fill(
+        &mut self,
+        rows: &[(StepRow, &Row)],
+        progress: &mut Progress,
+        capacity: usize,
+    ) -> bool {
         self.tokens.clear();
         self.pieces.clear();
         self.tables.clear();

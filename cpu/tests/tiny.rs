@@ -1,5 +1,7 @@
 //! Recorded tiny checkpoints: what the reference computed, the device computes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 
 use gristmill_cpu::{CpuConfig, CpuDevice};
@@ -62,7 +64,11 @@ fn check(name: &str, device: &mut CpuDevice, case: &Value, tolerance: f32) {
     let (low, high) = expected.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
     let allowed = tolerance * (high - low);
     for (id, (ours, theirs)) in output.logits.iter().zip(&expected).enumerate() {
-        assert!((ours - theirs).abs() < allowed, "{name}, {} tokens, logit {id}: {ours} {theirs}", prompt.len());
+        assert!(
+            (ours - theirs).abs() < allowed,
+            "{name}, {} tokens, logit {id}: {ours} {theirs}",
+            prompt.len()
+        );
     }
     for (index, (id, sum)) in greedy.iter().zip(&sums).enumerate() {
         assert_eq!(output.sampled.unwrap().id, *id, "{name}, {} tokens, step {index}", prompt.len());
@@ -75,7 +81,8 @@ fn check(name: &str, device: &mut CpuDevice, case: &Value, tolerance: f32) {
 #[test]
 fn recorded_logits_and_greedy_choices() {
     for folder in folders() {
-        let expected: Value = serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
+        let expected: Value =
+            serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
         let mut device = device(&folder, Dtype::F32);
         for case in expected["cases"].as_array().unwrap() {
             check(&folder.display().to_string(), &mut device, case, TOLERANCE);

@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "this crate is tests only")]
 
+pub mod client;
 pub mod demo;
 pub mod mock_shard;
 pub mod program;
 pub mod rig;
+pub mod server;
 pub mod shard;

@@ -44,6 +44,8 @@ pub struct Options {
     pub max_total_tokens: u32,
     /// About one token in so many is an end token; 0 is none.
     pub eos_every: u64,
+    /// Whether the shard knows how many tokens its KV cache holds.
+    pub measured: bool,
     /// Limits that the shard answers to Warmup whatever it was asked.
     pub stubborn: Option<(u32, u32)>,
 }
@@ -58,6 +60,7 @@ impl Default for Options {
             blocks: 257,
             max_total_tokens: 4096,
             eos_every: 0,
+            measured: true,
             stubborn: None,
         }
     }
@@ -73,6 +76,7 @@ pub struct MockShards {
 impl MockShards {
     /// Starts listening.
     pub fn start(options: Options) -> Self {
+        let options = Arc::new(options);
         let folder = tempfile::tempdir().unwrap();
         let control = Arc::new(Control::new());
         let paths: Vec<PathBuf> =

@@ -37,10 +37,7 @@ pub async fn run(
         Some(Err(failure)) => Err(failure),
         None => Ok(()),
     };
-    if shard.child.runs() {
-        tracing::info!("Shutting down shards");
-        shard.child.terminate(grace, stop).await;
-    }
+    shard.clear(grace, stop).await;
     outcome
 }
 

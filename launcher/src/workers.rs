@@ -20,7 +20,8 @@ pub fn router(raw: &Raw, environment: &Environment) -> Result<(), Failure> {
     let Router { model, mut config } = Router::resolve(raw, environment)?;
     log_notes(raw, environment);
     config.tokenizer_folder = folder(&model)?;
-    gristmill_router::server::run(config).map_err(|error| Failure { text: format!("{error:?}"), code: FAILED })
+    gristmill_router::server::run(config)
+        .map_err(|error| Failure { text: format!("{error:?}"), code: FAILED })
 }
 
 /// Runs the shard until it is stopped.

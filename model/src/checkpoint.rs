@@ -73,7 +73,8 @@ impl Checkpoint {
     /// A file is missing or wrong: the error names it.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         let config = Config::read(&folder.join("config.json"))?;
-        let mut checkpoint = Self { folder: folder.to_owned(), config, files: Vec::new(), tensors: HashMap::new() };
+        let mut checkpoint =
+            Self { folder: folder.to_owned(), config, files: Vec::new(), tensors: HashMap::new() };
         let index = folder.join(INDEX);
         if index.is_file() && !folder.join(SINGLE).is_file() {
             checkpoint.add_indexed(&index)?;
@@ -105,7 +106,8 @@ impl Checkpoint {
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<(), CheckpointError> {
         let (file, tensor) = self.find(name)?;
         if tensor.shape != shape {
-            let problem = format!("tensor {name}: shape {:?}, but config.json asks for {shape:?}", tensor.shape);
+            let problem =
+                format!("tensor {name}: shape {:?}, but config.json asks for {shape:?}", tensor.shape);
             return Err(CheckpointError::new(file.path(), problem));
         }
         match tensor.format {
@@ -173,7 +175,10 @@ impl Checkpoint {
         let (file, tensors) = SafetensorsFile::open(&self.folder.join(name))?;
         for (tensor, entry) in tensors {
             if let Some((other, _)) = self.tensors.get(&tensor) {
-                let problem = format!("Key {tensor} was found in multiple files: {} and {name}", self.files[*other].name());
+                let problem = format!(
+                    "Key {tensor} was found in multiple files: {} and {name}",
+                    self.files[*other].name()
+                );
                 return Err(CheckpointError::new(file.path(), problem));
             }
             self.tensors.insert(tensor, (self.files.len(), entry));

@@ -29,7 +29,10 @@ pub fn spec(config: &Config) -> Result<ModelSpec, CheckpointError> {
         Some((_, spec)) => spec(config),
         None => {
             let known: Vec<_> = FAMILIES.iter().map(|(name, _)| *name).collect();
-            Err(config.error("model_type", format!("Unsupported model type {family}; supported: {}", known.join(", "))))
+            Err(config.error(
+                "model_type",
+                format!("Unsupported model type {family}; supported: {}", known.join(", ")),
+            ))
         }
     }
 }
@@ -39,7 +42,9 @@ fn check_quantization(config: &Config) -> Result<(), CheckpointError> {
     let Some(quantization) = config.object("quantization_config")? else { return Ok(()) };
     match quantization.text("quant_method")? {
         None | Some(GGUF) => Ok(()),
-        Some(other) => Err(quantization.error("quant_method", format!("{other} is not served; supported: {GGUF}"))),
+        Some(other) => {
+            Err(quantization.error("quant_method", format!("{other} is not served; supported: {GGUF}")))
+        }
     }
 }
 

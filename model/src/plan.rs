@@ -19,7 +19,14 @@ pub struct Ledger {
 
 impl Ledger {
     /// The ledger of a rank whose matrices are held in `weights_dtype`; vectors are held in f32.
-    pub fn new(spec: &ModelSpec, weights: &Weights, rank: Rank, weights_dtype: Dtype, kv: Dtype, program: &Program) -> Self {
+    pub fn new(
+        spec: &ModelSpec,
+        weights: &Weights,
+        rank: Rank,
+        weights_dtype: Dtype,
+        kv: Dtype,
+        program: &Program,
+    ) -> Self {
         let held = weights.iter().map(|(_, weight)| {
             let dtype = if weight.is_vector() { Dtype::F32 } else { weights_dtype };
             (weight.len() * dtype.bytes()) as u64

@@ -68,9 +68,10 @@ impl Rope {
             Scaling::None => plain(self.theta),
             Scaling::Linear { factor } => plain(self.theta).into_iter().map(|f| f / factor).collect(),
             Scaling::Dynamic { factor, original } => plain(self.dynamic_theta(*factor, *original, length)),
-            Scaling::Llama3 { factor, low, high, original } => {
-                plain(self.theta).into_iter().map(|f| llama3(f, *factor, *low, *high, *original as f64)).collect()
-            }
+            Scaling::Llama3 { factor, low, high, original } => plain(self.theta)
+                .into_iter()
+                .map(|f| llama3(f, *factor, *low, *high, *original as f64))
+                .collect(),
             Scaling::Yarn { factor, original, beta_fast, beta_slow, truncate, .. } => {
                 let ramp = self.yarn_ramp(*original as f64, *beta_fast, *beta_slow, *truncate);
                 plain(self.theta).into_iter().zip(ramp).map(|(f, r)| f / factor * r + f * (1.0 - r)).collect()

@@ -57,7 +57,12 @@ impl Weight {
     ///
     /// # Errors
     /// The checkpoint lacks the tensor, it has another shape, or its file cannot be read.
-    pub fn read(&self, checkpoint: &Checkpoint, rows: Range<usize>, out: &mut [f32]) -> Result<(), CheckpointError> {
+    pub fn read(
+        &self,
+        checkpoint: &Checkpoint,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) -> Result<(), CheckpointError> {
         let mut first = 0;
         for part in &self.parts {
             let within = first..first + part.rows.len();
@@ -118,7 +123,9 @@ pub enum SplitError {
         works: String,
     },
     /// Key heads can neither be divided nor replicated evenly.
-    #[error("{kv_heads} key heads and {world} shards: one must divide the other; numbers of shards that work: {works}")]
+    #[error(
+        "{kv_heads} key heads and {world} shards: one must divide the other; numbers of shards that work: {works}"
+    )]
     KvHeads {
         /// Key heads of the model.
         kv_heads: usize,
@@ -145,18 +152,25 @@ impl Rank {
     fn check(self, spec: &ModelSpec) -> Result<(), SplitError> {
         let Self { index, world } = self;
         let (heads, kv_heads, size) = (spec.heads, spec.kv_heads, spec.intermediate);
-        let kv_works = |world: usize| kv_heads % world == 0 || world % kv_heads == 0;
+        let kv_works = |world: usize| kv_heads.is_multiple_of(world) || world.is_multiple_of(kv_heads);
         let works = || {
-            let worlds = (1..=heads.min(size)).filter(|&world| heads % world == 0 && kv_works(world));
+            let worlds =
+                (1..=heads.min(size)).filter(|&world| heads.is_multiple_of(world) && kv_works(world));
             worlds.map(|world| world.to_string()).collect::<Vec<_>>().join(", ")
         };
-        match () {
-            () if index >= world => Err(SplitError::Rank { index, world }),
-            () if heads % world != 0 => Err(SplitError::Heads { heads, world, works: works() }),
-            () if !kv_works(world) => Err(SplitError::KvHeads { kv_heads, world, works: works() }),
-            () if size < world => Err(SplitError::Size { size, world }),
-            () => Ok(()),
+        if index >= world {
+            return Err(SplitError::Rank { index, world });
         }
+        if !heads.is_multiple_of(world) {
+            return Err(SplitError::Heads { heads, world, works: works() });
+        }
+        if !kv_works(world) {
+            return Err(SplitError::KvHeads { kv_heads, world, works: works() });
+        }
+        if size < world {
+            return Err(SplitError::Size { size, world });
+        }
+        Ok(())
     }
 
     /// This rank's part of something divided: as much as every other rank's, or one more or less.
@@ -267,7 +281,8 @@ impl Weights {
         let embedding = list.add("embedding", &[("model.embed_tokens.weight", vocab)], Some(hidden));
         let layers = (0..spec.layers).map(|layer| list.layer(spec, rank, &axes, layer)).collect();
         let norm = list.add("norm", &[("model.norm.weight", hidden)], None);
-        let head = if spec.tied { embedding } else { list.add("head", &[("lm_head.weight", vocab)], Some(hidden)) };
+        let head =
+            if spec.tied { embedding } else { list.add("head", &[("lm_head.weight", vocab)], Some(hidden)) };
         Ok(Self { list: list.0, heads, embedding, layers, norm, head })
     }
 

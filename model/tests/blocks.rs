@@ -1,5 +1,7 @@
 //! Block formats against what Python's `gguf` 0.19 makes of the same bytes (recorded by data/gguf/record.py).
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use gristmill_model::checkpoint::blocks::BlockFormat;

@@ -1,5 +1,7 @@
 //! Rope frequencies against those of transformers 5.19, recorded by integration-tests/record/rope.py.
 
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+
 use gristmill_model::checkpoint::config::Config;
 use gristmill_model::families;
 use gristmill_model::rope::Rope;

@@ -39,13 +39,16 @@ impl Backend {
     /// A flag that does not go with what the shards reported, or shards that cannot be reached or used.
     pub async fn start(config: &Config) -> Result<Self, Error> {
         limits::check_flags(config)?;
-        let shards = Shards::connect(&config.master_shard_uds_path).await.map_err(connection)?;
+        let shards = Shards::connect(&config.master_shard_uds_path)
+            .await
+            .map_err(|error| BackendError::Connection(error.to_string()))?;
         shards.clear_cache(None).await.map_err(|error| BackendError::Cache(error.to_string()))?;
         let info = shards.info().await.map_err(|error| BackendError::Info(error.to_string()))?;
         tracing::info!("Warming up model");
         let warmed = shards.warmup(config).await.map_err(|error| BackendError::Warmup(error.to_string()))?;
         let settled = limits::settle(config, &info, warmed)?;
-        let backend = Self::spawn(config, shards, Scheduler::new(settled.policy), settled.limits, info.speculate);
+        let backend =
+            Self::spawn(config, shards, Scheduler::new(settled.policy), settled.limits, info.speculate);
         tracing::info!("Using backend V3");
         Ok(backend)
     }
@@ -87,8 +90,4 @@ impl Backend {
             let _ = stopped.await;
         }
     }
-}
-
-fn connection(error: crate::shards::ShardError) -> BackendError {
-    BackendError::Connection(error.to_string())
 }

@@ -83,12 +83,19 @@ impl House {
 
     /// The prompt for a chat.
     async fn render(&self, messages: Vec<serde_json::Value>) -> Result<String, Failure> {
-        let template = self.template.clone().ok_or_else(|| Failure::Template("template not found".to_owned()))?;
+        let template =
+            self.template.clone().ok_or_else(|| Failure::Template("template not found".to_owned()))?;
         let render = move || {
-            let context = TemplateContext { messages: &messages, tools: None, add_generation_prompt: true, extra: None };
+            let context = TemplateContext {
+                messages: &messages,
+                tools: None,
+                add_generation_prompt: true,
+                extra: None,
+            };
             template.render(&context)
         };
-        let rendered = self.workers.run(render).await.map_err(|error| Failure::Template(error.to_string()))?;
+        let rendered =
+            self.workers.run(render).await.map_err(|error| Failure::Template(error.to_string()))?;
         rendered.map_err(|error| Failure::Template(error.to_string()))
     }
 

@@ -67,7 +67,7 @@ fn builder(limits: &Limits) -> Result<PrometheusBuilder, metrics_exporter_promet
 
 /// Seconds from 0.15 ms to 145 s, each half as much again.
 fn durations() -> Vec<f64> {
-    (1..=35).map(|power| 0.0001 * 1.5_f64.powi(power)).collect()
+    std::iter::successors(Some(0.0001 * 1.5), |bound| Some(bound * 1.5)).take(35).collect()
 }
 
 fn hundredths(max: usize) -> Vec<f64> {
@@ -120,7 +120,7 @@ pub(crate) fn skipped(answer: &Answer) {
     }
 }
 
-/// A client left, or did not keep up.
+/// A client left before the end.
 pub(crate) fn dropped() {
     counter!("tgi_request_failure", "err" => "dropped").increment(1);
 }
@@ -128,4 +128,94 @@ pub(crate) fn dropped() {
 /// A shard failed a request.
 pub(crate) fn failed() {
     counter!("tgi_request_failure", "err" => "generation").increment(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{Generated, Generation};
+
+    const LIMITS: Limits =
+        Limits { max_input_tokens: 200, max_total_tokens: 400, max_batch_total_tokens: 4096 };
+
+    fn rendered(record: impl FnOnce()) -> String {
+        let recorder = builder(&LIMITS).unwrap().build_recorder();
+        let handle = recorder.handle();
+        ::metrics::with_local_recorder(&recorder, record);
+        handle.render()
+    }
+
+    fn timings() -> Timings {
+        let second = Duration::from_secs(1);
+        Timings { forward: second, decode: second, total: second, concat: Some(second) }
+    }
+
+    fn has(text: &str, line: &str) {
+        assert!(text.lines().any(|found| found == line), "no line {line:?} in\n{text}");
+    }
+
+    #[test]
+    fn names_and_labels_are_those_of_tgi() {
+        let text = rendered(|| {
+            descriptions::describe();
+            load(Load { queued: 3, running: 2, max_tokens: 64 });
+            prefill(2, Some(Interrupt::WaitExceeded));
+            step("prefill", Duration::from_secs(1), Some(timings()));
+            step("decode", Duration::from_secs(1), None);
+            filtered("decode", Duration::from_secs(1));
+            dropped();
+            failed();
+        });
+        has(&text, "tgi_queue_size 3");
+        has(&text, "tgi_batch_current_size 2");
+        has(&text, "tgi_batch_current_max_tokens 64");
+        has(&text, "tgi_batch_concat{reason=\"wait_exceeded\"} 1");
+        has(&text, "tgi_batch_inference_count{method=\"prefill\"} 1");
+        has(&text, "tgi_batch_inference_success{method=\"prefill\"} 1");
+        has(&text, "tgi_batch_inference_failure{method=\"decode\"} 1");
+        has(&text, "tgi_batch_forward_duration_sum{method=\"prefill\"} 1");
+        has(&text, "tgi_batch_concat_duration_sum{method=\"decode\"} 1");
+        has(&text, "tgi_batch_filter_duration_count{method=\"decode\"} 1");
+        has(&text, "tgi_request_failure{err=\"dropped\"} 1");
+        has(&text, "tgi_request_failure{err=\"generation\"} 1");
+        has(&text, "# TYPE tgi_batch_inference_count counter");
+    }
+
+    #[test]
+    fn buckets_follow_the_limits() {
+        let text = rendered(|| {
+            prefill(7, None);
+            filtered("prefill", Duration::from_micros(200));
+            histogram!("tgi_request_input_length").record(3.0);
+            histogram!("tgi_request_generated_tokens").record(3.0);
+            histogram!("tgi_request_max_new_tokens").record(3.0);
+        });
+        let buckets = |name: &str| text.matches(&format!("{name}_bucket{{")).count();
+        assert_eq!(buckets("tgi_batch_filter_duration"), 36);
+        assert_eq!(buckets("tgi_request_input_length"), 101);
+        assert_eq!(buckets("tgi_batch_next_size"), 1025);
+        for (index, count) in [(0, 0), (1, 1), (34, 1)] {
+            let bound = durations()[index];
+            let line =
+                format!("tgi_batch_filter_duration_bucket{{method=\"prefill\",le=\"{bound}\"}} {count}");
+            has(&text, &line);
+        }
+        assert!((durations()[34] - 145.0).abs() < 1.0);
+        has(&text, "tgi_request_input_length_bucket{le=\"200\"} 1");
+        has(&text, "tgi_request_generated_tokens_bucket{le=\"4\"} 1");
+        has(&text, "tgi_request_max_new_tokens_bucket{le=\"400\"} 1");
+        has(&text, "tgi_batch_next_size_bucket{le=\"6\"} 0");
+        has(&text, "tgi_batch_next_size_bucket{le=\"7\"} 1");
+    }
+
+    #[test]
+    fn skipped_tokens_are_those_beyond_the_first() {
+        let token = crate::event::Token { id: 1, text: String::new(), logprob: 0.0, special: false };
+        let generated = Generated { token, top: Vec::new() };
+        let generation = Generation { request: 0, prefill: None, tokens: vec![generated; 3], end: None };
+        let answer = Answer { generations: vec![generation], batch: None };
+        let text = rendered(|| skipped(&answer));
+        has(&text, "# TYPE tgi_request_skipped_tokens summary");
+        has(&text, "tgi_request_skipped_tokens_sum 2");
+    }
 }

@@ -55,7 +55,8 @@ async fn open(config: Config) -> Result<House, Error> {
     });
     let (tokenizer, template) = loading.await.map_err(tokenizer_error)?.map_err(tokenizer_error)?;
     let backend = Backend::start(&config).await?;
-    let metrics = metrics::install(backend.limits()).map_err(|text| WebServerError::Axum(std::io::Error::other(text)))?;
+    let metrics = metrics::install(backend.limits())
+        .map_err(|text| WebServerError::Axum(std::io::Error::other(text)))?;
     let validator = Validator::new(bounds(&config, backend.limits()), Arc::new(tokenizer), workers.clone());
     let admission = Admission::new(config.max_concurrent_requests);
     let template = template.map(Arc::new);

@@ -4,8 +4,9 @@ use crate::{TextError, Tokenizer};
 
 /// Turns the tokens of one row into text, token by token.
 ///
-/// A token may end within a character; its beginning is held back (at most 3 bytes) until the rest comes. Bytes that can be no
-/// character become U+FFFD as in a decode of the whole. Special tokens appear as their text.
+/// A token may end within a character; its beginning is held back (at most 3 bytes) until the rest comes.
+/// Bytes that can be no character become U+FFFD as in a decode of the whole. Special tokens appear as their
+/// text.
 #[derive(Clone, Debug, Default)]
 pub struct Detokenizer {
     /// The bytes of a character that is not complete.
@@ -16,8 +17,8 @@ pub struct Detokenizer {
 const MAX_CHAR_BYTES: usize = 4;
 
 impl Detokenizer {
-    /// Starts after a prompt. Should its last token end within a character, as when a row is resumed after some of its output,
-    /// then that character's text comes whole with the token that completes it.
+    /// Starts after a prompt. Should its last token end within a character, as when a row is resumed after
+    /// some of its output, then that character's text comes whole with the token that completes it.
     ///
     /// # Errors
     /// When the tokenizer cannot decode the prompt's end.

@@ -36,3 +36,9 @@ impl TextError {
         Self::File { file: file.to_path_buf(), reason: reason.to_string() }
     }
 }
+
+impl From<tokenizers::Error> for TextError {
+    fn from(error: tokenizers::Error) -> Self {
+        Self::Tokenizer(error.to_string())
+    }
+}

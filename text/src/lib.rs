@@ -8,7 +8,8 @@
 //! | `template.rs` | [`ChatTemplate`]: messages to a prompt, rendered as transformers renders |
 //! | `limits.rs` | the bounds on all of these |
 //!
-//! All files are data from outside: what is too large, too deep or too slow ends in a [`TextError`] that names the file.
+//! All files are data from outside: what is too large, too deep or too slow ends in a [`TextError`] that
+//! names the file.
 #![forbid(unsafe_code)]
 
 mod config;

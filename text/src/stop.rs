@@ -1,11 +1,12 @@
 //! Stop strings: where a row ends (TGI's meaning) and where a text is cut (OpenAI's meaning).
 
-use crate::limits::STOP_TAIL_CHARS;
+use crate::limits::STOP_TAIL_BYTES;
 
 /// Tells a shard that a row's output ends with a stop string.
 ///
-/// This is TGI's rule: it looks only after each token, and only at the end of the output. One newline may follow the
-/// stop string, for TGI matches with a Python `$`. An empty stop string ends a row after its first token.
+/// This is TGI's rule: it looks only after each token, and only at the end of the output. One newline may
+/// follow the stop string, for TGI matches with a Python `$`. An empty stop string ends a row after its first
+/// token.
 #[derive(Clone, Debug)]
 pub struct StopStrings {
     list: Vec<String>,
@@ -18,7 +19,7 @@ impl StopStrings {
     /// For the stop strings of one request.
     pub fn new(list: &[String]) -> Self {
         let longest = list.iter().map(String::len).max().unwrap_or(0);
-        Self { list: list.to_vec(), tail: String::new(), reach: (longest + 1).max(STOP_TAIL_CHARS) }
+        Self { list: list.to_vec(), tail: String::new(), reach: (longest + 1).max(STOP_TAIL_BYTES) }
     }
 
     /// Takes one token's text; the index of the first stop string in the list that the output now ends with.
@@ -28,7 +29,8 @@ impl StopStrings {
         }
         self.tail.push_str(text);
         let line = self.tail.strip_suffix('\n');
-        let ends_with = |stop: &String| self.tail.ends_with(stop) || line.is_some_and(|line| line.ends_with(stop));
+        let ends_with =
+            |stop: &String| self.tail.ends_with(stop) || line.is_some_and(|line| line.ends_with(stop));
         let hit = self.list.iter().position(ends_with);
         self.forget();
         hit
@@ -37,16 +39,18 @@ impl StopStrings {
     /// Drops what no stop string can reach any more, now and then.
     fn forget(&mut self) {
         if self.tail.len() > 2 * self.reach {
-            let start = self.tail.ceil_char_boundary(self.tail.len() - self.reach);
-            self.tail.drain(..start);
+            let surplus = self.tail.len() - self.reach;
+            let start = self.tail.char_indices().map(|(index, _)| index).find(|&index| index >= surplus);
+            self.tail.drain(..start.unwrap_or(0));
         }
     }
 }
 
 /// Cuts a stream of text before the first stop string in it, wherever token borders are.
 ///
-/// Text that may be the beginning of a stop string is held back. The stop string that is complete first counts, the longest
-/// one if several are complete at once; so how the text is split into pieces makes no difference. Empty stop strings are ignored.
+/// Text that may be the beginning of a stop string is held back. The stop string that is complete first
+/// counts, the longest one if several are complete at once; so how the text is split into pieces makes no
+/// difference. Empty stop strings are ignored.
 #[derive(Clone, Debug)]
 pub struct StopCutter {
     stops: Vec<Matcher>,

@@ -15,7 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::TextError;
 use crate::limits::{
-    TEMPLATE_BYTES_PER_FUEL, TEMPLATE_FUEL, TEMPLATE_FUEL_PER_VALUE, TEMPLATE_OUTPUT_BYTES, TEMPLATE_OUTPUT_PER_BYTE,
+    TEMPLATE_BYTES_PER_FUEL, TEMPLATE_FUEL, TEMPLATE_FUEL_PER_VALUE, TEMPLATE_OUTPUT_BYTES,
+    TEMPLATE_OUTPUT_PER_BYTE,
 };
 use engine::Bounds;
 
@@ -43,9 +44,9 @@ pub struct TemplateContext<'a> {
 impl ChatTemplate {
     /// Finds and compiles the chat template of a model folder; `None` if it has none.
     ///
-    /// The first of these that has one counts: `tokenizer_config` if given (the user named it), `chat_template.jinja`,
-    /// `chat_template.json`, `tokenizer_config.json`, `processor_config.json`. Special tokens come from `tokenizer_config` if
-    /// given, else from `tokenizer_config.json`.
+    /// The first of these that has one counts: `tokenizer_config` if given (the user named it),
+    /// `chat_template.jinja`, `chat_template.json`, `tokenizer_config.json`, `processor_config.json`. Special
+    /// tokens come from `tokenizer_config` if given, else from `tokenizer_config.json`.
     ///
     /// # Errors
     /// Names the file that cannot be read, or whose template does not compile.
@@ -56,7 +57,8 @@ impl ChatTemplate {
             let uses_tools = engine::uses(&engine, "tools")?;
             Ok((engine, uses_tools))
         };
-        let (engine, uses_tools) = compile().map_err(|reason: String| TextError::file(&source.file, reason))?;
+        let (engine, uses_tools) =
+            compile().map_err(|reason: String| TextError::file(&source.file, reason))?;
         Ok(Some(Self { engine, special_tokens: source.special_tokens, uses_tools }))
     }
 
@@ -65,32 +67,41 @@ impl ChatTemplate {
         self.uses_tools
     }
 
-    /// The prompt for `context`. If the last message is the assistant's, the prompt ends with its content, for the model to
-    /// continue.
+    /// The prompt for `context`. If the last message is the assistant's and a text, the prompt ends with that
+    /// text, without white space at its end as in TGI, for the model to continue.
     ///
     /// # Errors
     /// [`TextError::Template`] with what the template raised, or the limit it ran into.
     pub fn render(&self, context: &TemplateContext) -> Result<String, TextError> {
-        let Size { values, bytes } = context.size();
-        let bounds = Bounds {
-            fuel: TEMPLATE_FUEL + TEMPLATE_FUEL_PER_VALUE * values as u64 + bytes as u64 / TEMPLATE_BYTES_PER_FUEL,
-            output: TEMPLATE_OUTPUT_BYTES + TEMPLATE_OUTPUT_PER_BYTE * bytes,
-        };
-        let prompt = engine::render(&self.engine, self.variables(context), bounds).map_err(TextError::Template)?;
-        Ok(match context.continued() {
-            Some(content) => cut_after(prompt, content),
-            None => prompt,
-        })
+        if let Some(marked) = context.continued() {
+            let prompt = self.render_messages(&marked, context)?;
+            if let Some((answered, _)) = prompt.rsplit_once(MARK) {
+                return Ok(answered.trim_end().to_owned());
+            }
+        }
+        self.render_messages(context.messages, context)
     }
 
-    fn variables(&self, context: &TemplateContext) -> minijinja::Value {
+    fn render_messages(&self, messages: &[Value], context: &TemplateContext) -> Result<String, TextError> {
+        let Size { values, bytes } = context.size();
+        let bounds = Bounds {
+            fuel: TEMPLATE_FUEL
+                + TEMPLATE_FUEL_PER_VALUE * values as u64
+                + bytes as u64 / TEMPLATE_BYTES_PER_FUEL,
+            output: TEMPLATE_OUTPUT_BYTES + TEMPLATE_OUTPUT_PER_BYTE * bytes,
+        };
+        engine::render(&self.engine, self.variables(messages, context), bounds).map_err(TextError::Template)
+    }
+
+    fn variables(&self, messages: &[Value], context: &TemplateContext) -> minijinja::Value {
         let none = minijinja::Value::from(());
         let extra = context.extra.into_iter().flatten();
         let extra = extra.map(|(name, value)| (name.as_str(), minijinja::Value::from(Serde(value))));
-        let tokens = self.special_tokens.iter().map(|(name, token)| (*name, minijinja::Value::from(token.as_str())));
+        let tokens =
+            self.special_tokens.iter().map(|(name, token)| (*name, minijinja::Value::from(token.as_str())));
         let own = [
             ("documents", none.clone()),
-            ("messages", minijinja::Value::from(Serde(context.messages))),
+            ("messages", minijinja::Value::from(Serde(messages))),
             ("tools", context.tools.map_or(none, |tools| minijinja::Value::from(Serde(tools)))),
             ("add_generation_prompt", context.add_generation_prompt.into()),
         ];
@@ -109,21 +120,20 @@ impl TemplateContext<'_> {
         size
     }
 
-    /// The content of the last message if the assistant's answer is to be continued.
-    fn continued(&self) -> Option<&str> {
-        let last = self.messages.last()?;
-        last.get("content")?.as_str().filter(|_| last.get("role").is_some_and(|role| role == "assistant"))
+    /// The messages with [`MARK`] at their end, if the last one is an answer to be continued.
+    fn continued(&self) -> Option<Vec<Value>> {
+        let last =
+            self.messages.last().filter(|last| last.get("role").is_some_and(|role| role == "assistant"))?;
+        let content = last.get("content")?.as_str()?;
+        let mut messages = self.messages.to_vec();
+        *messages.last_mut()?.get_mut("content")? = format!("{content}{MARK}").into();
+        Some(messages)
     }
 }
 
-/// The prompt up to the end of `content`, without white space at its end, as TGI cuts it. Templates may trim the content.
-fn cut_after(mut prompt: String, content: &str) -> String {
-    let found = [content, content.trim()].into_iter().find_map(|text| Some(prompt.rfind(text)? + text.len()));
-    if let Some(end) = found {
-        prompt.truncate(prompt[..end].trim_end().len());
-    }
-    prompt
-}
+/// Stands where an answer is to be continued, in characters that no template has. To look for the answer
+/// itself, as TGI does, finds a short one in the template's own words.
+const MARK: &str = "\u{F8F0}\u{F8F1}\u{F8F0}";
 
 /// What a request brings; the bounds grow with it.
 #[derive(Default)]

@@ -4,6 +4,7 @@ mod bytes;
 mod special;
 
 use std::collections::HashSet;
+use std::panic;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -27,9 +28,9 @@ pub struct Tokenizer {
 pub struct Encoding {
     /// Token ids.
     pub ids: Vec<u32>,
-    /// For each id, the byte range `(start, end)` of the text it stands for; `(0, 0)` for tokens that are not in the
-    /// text, such as BOS. TGI's `/tokenize` gives these byte offsets, and as a token's text the bytes of that range with
-    /// half characters replaced by U+FFFD: see [`Encoding::text`].
+    /// For each id, the byte range `(start, end)` of the text it stands for; `(0, 0)` for tokens that are not
+    /// in the text, such as BOS. TGI's `/tokenize` gives these byte offsets, and as a token's text the bytes
+    /// of that range with half characters replaced by U+FFFD: see [`Encoding::text`].
     pub offsets: Vec<(usize, usize)>,
 }
 
@@ -43,8 +44,8 @@ impl Encoding {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` in `folder`, and from `tokenizer_config.json`, where there is one, whether BOS and EOS are
-    /// added. Truncation and padding that the file asks for are switched off.
+    /// Reads `tokenizer.json` in `folder`, and from `tokenizer_config.json`, where there is one, whether BOS
+    /// and EOS are added. Truncation and padding that the file asks for are switched off.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
@@ -53,7 +54,6 @@ impl Tokenizer {
         let Some(json) = read_bounded(&file, MAX_TOKENIZER_BYTES)? else {
             return Err(TextError::file(&file, "file not found"));
         };
-        check_added_tokens(&json).map_err(|reason| TextError::file(&file, reason))?;
         let mut inner = parse(&json).map_err(|reason| TextError::file(&file, reason))?;
         if let Some(config) = Config::load(&folder.join("tokenizer_config.json"))? {
             special::add_bos_and_eos(&mut inner, &config)?;
@@ -74,21 +74,22 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer's pattern gives up on the text, or it has no token for a part of it.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Encoding, TextError> {
-        let encoding = self.inner.encode(text, add_special_tokens).map_err(tokenizer_error)?;
+        let encoding = self.inner.encode(text, add_special_tokens)?;
         Ok(Encoding { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec() })
     }
 
-    /// The text of `ids` as a text of its own: a leading space that the tokenizer puts before a text is taken off again.
-    /// Unknown ids are left out; bytes that are no UTF-8 become U+FFFD.
+    /// The text of `ids` as a text of its own: a leading space that the tokenizer puts before a text is taken
+    /// off again. Unknown ids are left out; bytes that are no UTF-8 become U+FFFD.
     ///
     /// # Errors
     /// When the decoder cannot make text of the tokens.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, TextError> {
-        self.inner.decode(ids, skip_special_tokens).map_err(tokenizer_error)
+        Ok(self.inner.decode(ids, skip_special_tokens)?)
     }
 
-    /// The text of `ids` as it follows some prompt, thus with its leading space: what a [`crate::Detokenizer`] gives for them
-    /// in all. This is the `generated_text` of a row when special tokens are skipped.
+    /// The text of `ids` as it follows some prompt, thus with its leading space: what a
+    /// [`crate::Detokenizer`] gives for them in all. This is the `generated_text` of a row when special
+    /// tokens are skipped.
     ///
     /// # Errors
     /// When the decoder cannot make text of a token.
@@ -100,13 +101,13 @@ impl Tokenizer {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// Appends what a token adds to a text that is already under way: bytes, as a token may end within a character. Nothing
-    /// for an unknown id.
+    /// Appends what a token adds to a text that is already under way: bytes, as a token may end within a
+    /// character. Nothing for an unknown id.
     ///
     /// # Errors
     /// When the decoder cannot make text of the token.
     pub fn append_bytes(&self, id: u32, bytes: &mut Vec<u8>) -> Result<(), TextError> {
-        self.bytes.append(&self.inner, id, bytes).map_err(tokenizer_error)
+        Ok(self.bytes.append(&self.inner, id, bytes)?)
     }
 
     /// The token's own spelling in the vocabulary, or `None` for an unknown id.
@@ -124,18 +125,18 @@ impl Tokenizer {
         self.special.contains(&id)
     }
 
-    /// The number of tokens, added tokens included. Ids may have gaps, so this can be less than the highest id + 1.
+    /// The number of tokens, added tokens included. Ids may have gaps, so this can be less than the highest
+    /// id + 1.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 }
 
-fn tokenizer_error(error: tokenizers::Error) -> TextError {
-    TextError::Tokenizer(error.to_string())
-}
-
 fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
-    let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| error.to_string())?;
+    check_added_tokens(json)?;
+    // The library panics on some files that are JSON but no tokenizer.
+    let parsed = panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json));
+    let mut inner = parsed.map_err(|_| "not a tokenizer")?.map_err(|error| error.to_string())?;
     inner.with_padding(None);
     inner.with_truncation(None).map_err(|error| error.to_string())?;
     Ok(inner)
@@ -155,7 +156,8 @@ struct AddedToken {
 }
 
 fn check_added_tokens(json: &[u8]) -> Result<(), String> {
-    let added: AddedTokens = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    let json = std::str::from_utf8(json).map_err(|error| error.to_string())?;
+    let added: AddedTokens = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let tokens = added.added_tokens;
     if tokens.len() > MAX_ADDED_TOKENS {
         return Err(format!("added_tokens: {} tokens, more than {MAX_ADDED_TOKENS}", tokens.len()));

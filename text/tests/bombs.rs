@@ -1,4 +1,5 @@
 //! Templates and tokenizer files made to take all time, memory or stack there is. Each must end in an error.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +15,12 @@ fn render(source: &str) -> Result<String, TextError> {
     fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
     let template = ChatTemplate::load(folder.path(), None)?.unwrap();
     let messages = [json!({"role": "user", "content": "Hello"})];
-    template.render(&TemplateContext { messages: &messages, tools: None, add_generation_prompt: true, extra: None })
+    template.render(&TemplateContext {
+        messages: &messages,
+        tools: None,
+        add_generation_prompt: true,
+        extra: None,
+    })
 }
 
 #[track_caller]
@@ -26,7 +32,9 @@ fn refused(source: &str, reason: &str) {
 
 /// A template that does something to a namespace's value `x` again and again.
 fn grown(start: &str, step: &str, end: &str) -> String {
-    format!("{{% set ns = namespace(x={start}) %}}{{% for i in range(99999) %}}{{% set ns.x = {step} %}}{{% endfor %}}{end}")
+    format!(
+        "{{% set ns = namespace(x={start}) %}}{{% for i in range(99999) %}}{{% set ns.x = {step} %}}{{% endfor %}}{end}"
+    )
 }
 
 /// A list of 2^40 ones in 40 small lists, and what is done with it.
@@ -42,7 +50,10 @@ fn loops() {
     refused("{% for i in range(10**9) %}x{% endfor %}", "range has too many elements");
     let nested = "{% for i in range(99999) %}{% for j in range(99999) %}{% for k in range(99999) %}";
     refused(&format!("{nested}{{% endfor %}}{{% endfor %}}{{% endfor %}}"), OUT_OF_FUEL);
-    refused(&format!("{{% for i in range(99999) %}}{}{{% endfor %}}", "x".repeat(1000)), "output is larger than");
+    refused(
+        &format!("{{% for i in range(99999) %}}{}{{% endfor %}}", "x".repeat(1000)),
+        "output is larger than",
+    );
     refused("{% set x %}{% for i in range(99999) %}some text{% endfor %}{% endset %}", OUT_OF_FUEL);
     refused("{% filter upper %}{% for i in range(99999) %}some text{% endfor %}{% endfilter %}", OUT_OF_FUEL);
 }
@@ -54,7 +65,12 @@ fn recursion() {
     refused("{% macro f(n) %}{{ f(n + 1) }}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}", limit);
     refused("{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}", limit);
     let caller = "{% macro f() %}{{ caller() }}{% endmacro %}";
-    refused(&format!("{caller}{{% macro g() %}}{{% call f() %}}{{{{ g() }}}}{{% endcall %}}{{% endmacro %}}{{{{ g() }}}}"), limit);
+    refused(
+        &format!(
+            "{caller}{{% macro g() %}}{{% call f() %}}{{{{ g() }}}}{{% endcall %}}{{% endmacro %}}{{{{ g() }}}}"
+        ),
+        limit,
+    );
     refused("{% include '<string>' %}", "could not render include");
     refused("{% extends '<string>' %}", "cycle in template inheritance");
 }
@@ -158,7 +174,8 @@ fn large_template() {
     let text = "x".repeat(usize::try_from(MAX_TEMPLATE_BYTES).unwrap() + 1);
     refused(&text, "chat_template.jinja: larger than");
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("tokenizer_config.json"), json!({ "chat_template": text }).to_string()).unwrap();
+    fs::write(folder.path().join("tokenizer_config.json"), json!({ "chat_template": text }).to_string())
+        .unwrap();
     let error = ChatTemplate::load(folder.path(), None).unwrap_err().to_string();
     assert!(error.contains("tokenizer_config.json: chat_template: larger than"), "{error}");
 }
@@ -198,12 +215,16 @@ fn added_tokens() {
 #[test]
 fn catastrophic_pattern() {
     let mut json = tokenizer_json();
-    let pattern = json!({"Regex": "(?=(a+)+$)\\1b|(x+x+)+y"});
-    json["pre_tokenizer"] = json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false});
+    let pattern = json!({"Regex": "(?=(a+)+$)\\1b|(?=(x+x+)+y)x"});
+    json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false},
+        tokenizer_json()["pre_tokenizer"],
+    ]});
     let tokenizer = load_tokenizer(json.to_string().as_bytes()).unwrap();
-    let text = "a".repeat(50) + &"x".repeat(50);
-    let error = tokenizer.encode(&text, false).unwrap_err().to_string();
-    assert!(error.contains("backtracking"), "{error}");
+    // The pattern would take 2^50 steps. It is given up, and the rest of the text is not split by it.
+    let text = "a".repeat(50) + &"x".repeat(50) + "!";
+    let ids = tokenizer.encode(&text, false).unwrap().ids;
+    assert_eq!(tokenizer.decode(&ids, false).unwrap(), text);
 }
 
 #[test]
@@ -233,10 +254,10 @@ proptest! {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/templates");
         let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
         files.sort();
-        let mut source = fs::read_to_string(&files[which]).unwrap();
-        let start = source.floor_char_boundary((at * source.len() as f64) as usize);
-        let end = source.floor_char_boundary((start + take).min(source.len()));
-        source.replace_range(start..end, &put);
-        drop(render(&source));
+        let mut source: Vec<char> = fs::read_to_string(&files[which]).unwrap().chars().collect();
+        let start = (at * source.len() as f64) as usize;
+        let end = (start + take).min(source.len());
+        source.splice(start..end, put.chars());
+        drop(render(&String::from_iter(source)));
     }
 }

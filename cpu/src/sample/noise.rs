@@ -109,10 +109,14 @@ mod tests {
             for seed in 0..40_000 {
                 counts[draw(Isa::detect(), &logits, seed, position) as usize] += 1;
             }
-            let distance: f64 = logits.iter().zip(counts).map(|(&logit, count)| {
-                let expected = 40_000.0 * f64::from(logit).exp() / total;
-                (f64::from(count) - expected).powi(2) / expected
-            }).sum();
+            let distance: f64 = logits
+                .iter()
+                .zip(counts)
+                .map(|(&logit, count)| {
+                    let expected = 40_000.0 * f64::from(logit).exp() / total;
+                    (f64::from(count) - expected).powi(2) / expected
+                })
+                .sum();
             assert!(distance < 27.88, "position {position}: {distance} {counts:?}");
         }
     }

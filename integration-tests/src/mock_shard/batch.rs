@@ -1,6 +1,7 @@
 //! The cached batches of one shard and what steps do to them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use gristmill_proto::v3::{CachedBatch, Generation};
 use tonic::Status;
@@ -12,14 +13,14 @@ use super::row::Row;
 #[derive(Debug)]
 pub(super) struct Batches {
     rank: u64,
-    options: Options,
+    options: Arc<Options>,
     cached: HashMap<u64, Vec<Row>>,
     /// From Warmup.
     pub(super) max_prefill_tokens: usize,
 }
 
 impl Batches {
-    pub(super) fn new(rank: u64, options: Options) -> Self {
+    pub(super) fn new(rank: u64, options: Arc<Options>) -> Self {
         Self { rank, options, cached: HashMap::new(), max_prefill_tokens: 0 }
     }
 

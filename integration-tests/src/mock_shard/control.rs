@@ -121,7 +121,8 @@ impl Control {
     pub(super) async fn wait_for(&self, mut enough: impl FnMut(&[Call]) -> bool) {
         let mut calls = self.calls.subscribe();
         let waited = timeout(HUNG, calls.wait_for(|calls| enough(calls))).await;
-        assert!(waited.is_ok(), "never arrived; so far: {:#?}", self.calls());
+        let rpcs = || self.calls().iter().map(|call| (call.rank, call.rpc())).collect::<Vec<_>>();
+        assert!(waited.is_ok(), "never arrived; so far: {:?}", rpcs());
     }
 
     pub(super) fn hold(&self, rpc: Rpc) {

@@ -81,12 +81,12 @@ impl Row {
     }
 
     fn finish(&self, reason: FinishReason) -> GeneratedText {
-        let parameters = self.request.parameters.unwrap_or_default();
+        let sampled = self.request.parameters.as_ref().filter(|parameters| parameters.do_sample);
         GeneratedText {
             text: self.text.clone(),
             generated_tokens: (self.ids.len() - self.prompt) as u32,
             finish_reason: reason.into(),
-            seed: parameters.do_sample.then_some(parameters.seed),
+            seed: sampled.map(|parameters| parameters.seed),
         }
     }
 }

@@ -16,14 +16,14 @@ type Answer<T> = Result<Response<T>, Status>;
 /// One shard.
 pub(super) struct Service {
     rank: u64,
-    options: Options,
+    options: Arc<Options>,
     urls: Vec<String>,
     control: Arc<Control>,
     batches: Mutex<Batches>,
 }
 
 impl Service {
-    pub(super) fn new(rank: u64, options: Options, urls: Vec<String>, control: Arc<Control>) -> Self {
+    pub(super) fn new(rank: u64, options: Arc<Options>, urls: Vec<String>, control: Arc<Control>) -> Self {
         let batches = Mutex::new(Batches::new(rank, options.clone()));
         Self { rank, options, urls, control, batches }
     }
@@ -125,11 +125,10 @@ impl TextGenerationService for Service {
         let total = request.max_total_tokens.unwrap_or(self.options.max_total_tokens);
         let input = request.max_input_tokens.unwrap_or(total - 1);
         let (max_input_tokens, max_total_tokens) = self.options.stubborn.unwrap_or((input, total));
+        // As if higher ranks had less memory.
+        let capacity = self.options.blocks * self.options.block_size - self.rank as u32;
         Ok(Response::new(WarmupResponse {
-            // As if higher ranks had less memory.
-            max_supported_total_tokens: Some(
-                self.options.blocks * self.options.block_size - self.rank as u32,
-            ),
+            max_supported_total_tokens: self.options.measured.then_some(capacity),
             max_input_tokens,
             max_total_tokens,
         }))

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::time::{Instant, interval_at, sleep, timeout};
@@ -12,6 +13,7 @@ use tokio::time::{Instant, interval_at, sleep, timeout};
 use super::child::{Child, ChildCommand};
 use super::deadlines::{SHARD_START, SHARD_START_NEWS, SOCKET_LOOK, SOCKET_LOOK_MAX};
 use super::output::Output;
+use super::stop::Stop;
 use crate::error::{Error, Failure};
 
 /// How to start a shard.
@@ -48,11 +50,7 @@ impl ShardCommand {
     }
 
     fn start(self, span: &tracing::Span) -> io::Result<Shard> {
-        if let Err(error) = std::fs::remove_file(&self.socket)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
+        remove_socket(&self.socket)?;
         let started = Instant::now();
         let mut child = Child::spawn("shard", self.command, true)?;
         let streams = child.process.stdout.take().zip(child.process.stderr.take());
@@ -88,6 +86,17 @@ impl Shard {
         Failure::of_child(&Error::ShardFailed, status)
     }
 
+    /// Leaves nothing of the shard behind.
+    pub(super) async fn clear(mut self, grace: Duration, stop: &mut Stop) {
+        if self.child.runs() {
+            tracing::info!("Shutting down shards");
+            self.child.terminate(grace, stop).await;
+        }
+        if let Err(error) = remove_socket(&self.socket) {
+            tracing::warn!("{}: {error}", self.socket.display());
+        }
+    }
+
     async fn failed_to_start(&mut self, status: Option<ExitStatus>) -> Failure {
         self.report(status).await;
         tracing::error!("Shard {} failed to start", self.rank);
@@ -103,6 +112,14 @@ impl Shard {
                 tracing::error!("Shard process was signaled to shutdown with signal {signal}");
             }
         });
+    }
+}
+
+/// A shard that was killed leaves its socket behind.
+fn remove_socket(socket: &Path) -> io::Result<()> {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -38,6 +38,7 @@ async fn a_shard_that_ends_takes_the_server_down() {
     let failure = house.listening(ROUTER, shard, GRACE).await.unwrap_err();
     assert_eq!((failure.text.as_str(), failure.code), ("ShardFailed", 4));
     assert_eq!(house.ended(), ["router"]);
+    assert!(!house.path("socket-0").exists());
 }
 
 #[tokio::test]

@@ -60,11 +60,18 @@ impl Config {
     }
 
     /// A whole number within bounds, if present.
-    pub fn count(&self, field: &str, bounds: RangeInclusive<usize>) -> Result<Option<usize>, CheckpointError> {
+    pub fn count(
+        &self,
+        field: &str,
+        bounds: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, CheckpointError> {
         let Some(value) = self.get(field) else { return Ok(None) };
         match value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| bounds.contains(n)) {
             Some(count) => Ok(Some(count)),
-            None => Err(self.error(field, format!("{} is not a whole number from {} to {}", shown(value), bounds.start(), bounds.end()))),
+            None => Err(self.error(
+                field,
+                format!("{} is not a whole number from {} to {}", shown(value), bounds.start(), bounds.end()),
+            )),
         }
     }
 
@@ -78,7 +85,10 @@ impl Config {
         let Some(value) = self.get(field) else { return Ok(None) };
         match value.as_f64().filter(|n| bounds.contains(n)) {
             Some(number) => Ok(Some(number)),
-            None => Err(self.error(field, format!("{} is not a number from {} to {}", shown(value), bounds.start(), bounds.end()))),
+            None => Err(self.error(
+                field,
+                format!("{} is not a number from {} to {}", shown(value), bounds.start(), bounds.end()),
+            )),
         }
     }
 

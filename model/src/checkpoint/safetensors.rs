@@ -93,7 +93,9 @@ impl SafetensorsFile {
         let inside = inside && cols.start <= cols.end && cols.end <= tensor.width();
         if !inside || out.len() != rows.len() * cols.len() {
             let (shape, values) = (&tensor.shape, out.len());
-            return Err(format!("rows {rows:?}, columns {cols:?} of shape {shape:?} are not {values} values"));
+            return Err(format!(
+                "rows {rows:?}, columns {cols:?} of shape {shape:?} are not {values} values"
+            ));
         }
         if out.is_empty() {
             return Ok(());
@@ -109,7 +111,13 @@ impl SafetensorsFile {
         })
     }
 
-    fn read_whole_rows(&self, tensor: &Tensor, block: Block, rows: Range<usize>, out: &mut [f32]) -> io::Result<()> {
+    fn read_whole_rows(
+        &self,
+        tensor: &Tensor,
+        block: Block,
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) -> io::Result<()> {
         let width = tensor.width();
         let row_bytes = width / block.len * block.bytes;
         let at_once = (READ_BYTES / row_bytes).clamp(1, rows.len());
@@ -185,7 +193,8 @@ impl Format {
                 }
             }
             Self::Plain(Dtype::F16) => {
-                let halves: Vec<f16> = raw.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect();
+                let halves: Vec<f16> =
+                    raw.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect();
                 halves.convert_to_f32_slice(out);
             }
             Self::Plain(Dtype::Bf16) => {

@@ -33,11 +33,13 @@ pub(super) fn spec(config: &Config) -> Result<ModelSpec, CheckpointError> {
 }
 
 fn head_dim(config: &Config, hidden: usize, heads: usize) -> Result<usize, CheckpointError> {
-    if let Some(dim) = config.count("head_dim", bounds::HEAD_DIM)? {
-        return if dim % 2 == 0 { Ok(dim) } else { Err(config.error("head_dim", format!("{dim} is odd"))) };
+    match config.count("head_dim", bounds::HEAD_DIM)? {
+        Some(dim) if dim.is_multiple_of(2) => return Ok(dim),
+        Some(dim) => return Err(config.error("head_dim", format!("{dim} is odd"))),
+        None => {}
     }
     let dim = hidden / heads;
-    if hidden % heads != 0 || dim % 2 != 0 || !bounds::HEAD_DIM.contains(&dim) {
+    if !hidden.is_multiple_of(heads) || !dim.is_multiple_of(2) || !bounds::HEAD_DIM.contains(&dim) {
         let problem = format!("{heads} heads do not divide hidden_size {hidden} into even parts");
         return Err(config.error("num_attention_heads", problem));
     }
@@ -46,7 +48,7 @@ fn head_dim(config: &Config, hidden: usize, heads: usize) -> Result<usize, Check
 
 fn kv_heads(config: &Config, heads: usize) -> Result<usize, CheckpointError> {
     let kv_heads = config.count("num_key_value_heads", bounds::HEADS)?.unwrap_or(heads);
-    if heads % kv_heads != 0 {
+    if !heads.is_multiple_of(kv_heads) {
         let problem = format!("{kv_heads} does not divide num_attention_heads {heads}");
         return Err(config.error("num_key_value_heads", problem));
     }
@@ -55,7 +57,8 @@ fn kv_heads(config: &Config, heads: usize) -> Result<usize, CheckpointError> {
 
 fn activation(config: &Config) -> Result<Activation, CheckpointError> {
     let name = config.text("hidden_act")?.unwrap_or("silu");
-    Activation::from_name(name).ok_or_else(|| config.error("hidden_act", format!("unknown activation {name}")))
+    Activation::from_name(name)
+        .ok_or_else(|| config.error("hidden_act", format!("unknown activation {name}")))
 }
 
 /// Transformers 5 writes `dtype`, earlier ones `torch_dtype`.

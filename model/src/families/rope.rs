@@ -24,7 +24,8 @@ pub(super) fn read(config: &Config, dim: usize, max_positions: usize) -> Result<
 
 fn scaling(fields: &Config, config: &Config, max_positions: usize) -> Result<Scaling, CheckpointError> {
     let name = if fields.get("rope_type").is_some() { "rope_type" } else { "type" };
-    let required = |field: &str| fields.number(field, FACTOR)?.ok_or_else(|| fields.error(field, "is missing"));
+    let required =
+        |field: &str| fields.number(field, FACTOR)?.ok_or_else(|| fields.error(field, "is missing"));
     Ok(match fields.text(name)?.unwrap_or("default") {
         "default" => Scaling::None,
         "linear" => Scaling::Linear { factor: required("factor")? },
@@ -32,9 +33,16 @@ fn scaling(fields: &Config, config: &Config, max_positions: usize) -> Result<Sca
         "llama3" => {
             let (low, high) = (required("low_freq_factor")?, required("high_freq_factor")?);
             if high <= low {
-                return Err(fields.error("high_freq_factor", format!("{high} is not above low_freq_factor {low}")));
+                return Err(
+                    fields.error("high_freq_factor", format!("{high} is not above low_freq_factor {low}"))
+                );
             }
-            Scaling::Llama3 { factor: required("factor")?, low, high, original: original(fields, config, max_positions)? }
+            Scaling::Llama3 {
+                factor: required("factor")?,
+                low,
+                high,
+                original: original(fields, config, max_positions)?,
+            }
         }
         "yarn" => yarn(fields, required("factor")?, original(fields, config, max_positions)?)?,
         other => return Err(fields.error(name, format!("unknown rope scaling {other}"))),
@@ -49,7 +57,8 @@ fn original(fields: &Config, config: &Config, max_positions: usize) -> Result<us
 
 /// In the optional fields 0 means what a missing field does.
 fn yarn(fields: &Config, factor: f64, original: usize) -> Result<Scaling, CheckpointError> {
-    let optional = |field: &str| Ok(fields.number(field, 0.0..=*FACTOR.end())?.filter(|&number| number > 0.0));
+    let optional =
+        |field: &str| Ok(fields.number(field, 0.0..=*FACTOR.end())?.filter(|&number| number > 0.0));
     let magnitude = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
     let default = match (optional("mscale")?, optional("mscale_all_dim")?) {
         (Some(scale), Some(all)) => magnitude(scale) / magnitude(all),

@@ -52,7 +52,8 @@ impl Builder<'_> {
     }
 
     fn feed_forward(&mut self, layer: usize, hidden: BufferId) {
-        let LayerWeights { mlp_norm, gate_up, gate_up_bias, down, down_bias, .. } = self.weights.layers[layer].clone();
+        let LayerWeights { mlp_norm, gate_up, gate_up_bias, down, down_bias, .. } =
+            self.weights.layers[layer].clone();
         let normed = self.norm(hidden, mlp_norm, Rows::Tokens);
         let input = self.linear(normed, gate_up, gate_up_bias);
         let out = self.tokens(self.weights.get(down).cols);

@@ -186,7 +186,10 @@ fn only_required_fields_must_be_there() {
     });
     let spec = spec(&least).expect("a good file");
     assert_eq!((spec.kv_heads, spec.head_dim, spec.max_positions), (3, 4, 2048));
-    assert_eq!((spec.norm, spec.activation, spec.dtype), (Norm::Rms { eps: 1e-6 }, Activation::Silu, Dtype::F32));
+    assert_eq!(
+        (spec.norm, spec.activation, spec.dtype),
+        (Norm::Rms { eps: 1e-6 }, Activation::Silu, Dtype::F32)
+    );
     assert_eq!(spec.rope, Rope { theta: 10_000.0, dim: 4, scaling: Scaling::None });
     assert!(!spec.attention_bias && !spec.mlp_bias && !spec.tied);
 }
@@ -197,7 +200,10 @@ fn numbers_outside_json_name_the_field() {
     for number in ["1e400", "-1e400", "NaN", "Infinity", "-Infinity", "01"] {
         let text = format!("{{\"model_type\": \"llama\", \"hidden_size\": {number}}}");
         assert_refused(read(&text), &[FILE, "hidden_size: "]);
-        assert_refused(read(&format!("{{\"rope_scaling\": {{\"factor\": {number}}}}}")), &[FILE, "rope_scaling: "]);
+        assert_refused(
+            read(&format!("{{\"rope_scaling\": {{\"factor\": {number}}}}}")),
+            &[FILE, "rope_scaling: "],
+        );
     }
     let digits = "9".repeat(100_000);
     assert_refused(read(&format!("{{\"hidden_size\": {digits}}}")), &[FILE, "hidden_size: "]);
@@ -226,7 +232,10 @@ fn long_values_are_cut_in_messages() {
     for field in ["vocab_size", "model_type", "hidden_act", "attention_bias", "rope_scaling"] {
         assert_refused(spec(&with(field, json!(long))), &[FILE, &format!("{field}: ")]);
     }
-    assert_refused(spec(&with("vocab_size", json!(vec![0; 100_000]))), &["[0,0,0", "... is not a whole number"]);
+    assert_refused(
+        spec(&with("vocab_size", json!(vec![0; 100_000]))),
+        &["[0,0,0", "... is not a whole number"],
+    );
     assert_refused(spec(&with("model_type", json!("a\nb"))), &["a\\nb"]);
 }
 
@@ -253,7 +262,10 @@ fn heads_must_fit() {
     };
     assert_eq!(heads(64, 4, 1).expect("it fits").head_dim, 16);
     for (hidden, count) in [(64, 3), (60, 4), (64, 64), (8192, 4), (1, 4096)] {
-        assert_refused(heads(hidden, count, count), &[FILE, "num_attention_heads: ", &format!("hidden_size {hidden}")]);
+        assert_refused(
+            heads(hidden, count, count),
+            &[FILE, "num_attention_heads: ", &format!("hidden_size {hidden}")],
+        );
     }
     assert_refused(heads(64, 4, 3), &[FILE, "num_key_value_heads: ", "num_attention_heads 4"]);
     assert_refused(heads(64, 4, 8), &[FILE, "num_key_value_heads: "]);
@@ -268,7 +280,9 @@ fn both_spellings_of_rope_mean_the_same() {
     let rope = |fields: Value| {
         let mut config = llama();
         let object = config.as_object_mut().expect("an object");
-        object.retain(|field, _| !["rope_scaling", "rope_theta", "original_max_position_embeddings"].contains(&&**field));
+        object.retain(|field, _| {
+            !["rope_scaling", "rope_theta", "original_max_position_embeddings"].contains(&&**field)
+        });
         object.extend(fields.as_object().expect("an object").clone());
         spec(&config).map(|spec| spec.rope)
     };
@@ -284,8 +298,12 @@ fn both_spellings_of_rope_mean_the_same() {
 
     let linear = Rope { theta: 7.5, dim: 16, scaling: Scaling::Linear { factor: 2.0 } };
     assert_eq!(read(json!({"rope_theta": 7.5, "rope_scaling": {"type": "linear", "factor": 2}})), linear);
-    assert_eq!(read(json!({"rope_theta": 7.5, "rope_scaling": {"rope_type": "linear", "factor": 2.0}})), linear);
-    let both = json!({"rope_theta": 7.5, "rope_scaling": {"type": "su", "rope_type": "linear", "factor": 2.0}});
+    assert_eq!(
+        read(json!({"rope_theta": 7.5, "rope_scaling": {"rope_type": "linear", "factor": 2.0}})),
+        linear
+    );
+    let both =
+        json!({"rope_theta": 7.5, "rope_scaling": {"type": "su", "rope_type": "linear", "factor": 2.0}});
     assert_eq!(read(both), linear);
     let new = json!({"rope_parameters": {"rope_theta": 7.5, "rope_type": "linear", "factor": 2.0}});
     assert_eq!(read(new.clone()), linear);
@@ -309,7 +327,10 @@ fn both_spellings_of_rope_mean_the_same() {
     for field in ["factor", "low_freq_factor", "high_freq_factor"] {
         let mut config = llama3.clone();
         config.as_object_mut().expect("an object").remove(field);
-        assert_refused(rope(json!({"rope_scaling": config})), &[FILE, &format!("rope_scaling.{field}: is missing")]);
+        assert_refused(
+            rope(json!({"rope_scaling": config})),
+            &[FILE, &format!("rope_scaling.{field}: is missing")],
+        );
     }
     let mut config = llama3.clone();
     config["high_freq_factor"] = json!(1);
@@ -336,7 +357,9 @@ fn number_formats_have_two_fields() {
 
 #[test]
 fn token_ids_are_one_or_a_list() {
-    let ids = |value: Value| read(&json!({"eos_token_id": value}).to_string()).expect("an object").ids("eos_token_id");
+    let ids = |value: Value| {
+        read(&json!({"eos_token_id": value}).to_string()).expect("an object").ids("eos_token_id")
+    };
     assert_eq!(ids(json!(7)).expect("one"), [7]);
     assert_eq!(ids(json!([7, 9])).expect("two"), [7, 9]);
     assert_eq!(ids(json!(null)).expect("none"), Vec::<u32>::new());
@@ -351,8 +374,8 @@ fn absurd() -> impl Strategy<Value = Value> {
     let one = |most: usize| prop_oneof![Just(1), Just(most), 1..=most];
     let heads = (0..=12u32, 0..=12u32).prop_map(|(a, b)| (1usize << a.max(b), 1usize << a.min(b)));
     let dims = prop_oneof![Just(2usize), Just(1024), (1..=512usize).prop_map(|half| 2 * half)];
-    (one(4_194_304), one(1_048_576), one(1_048_576), prop_oneof![Just(1024usize), 1..9usize], heads, dims).prop_map(
-        |(vocab, hidden, inner, layers, (heads, kv), dim)| {
+    (one(4_194_304), one(1_048_576), one(1_048_576), prop_oneof![Just(1024usize), 1..9usize], heads, dims)
+        .prop_map(|(vocab, hidden, inner, layers, (heads, kv), dim)| {
             let mut config = llama();
             let numbers = [vocab, hidden, inner, layers, heads, kv, dim];
             for (field, number) in COUNTS.iter().zip(numbers) {
@@ -360,8 +383,7 @@ fn absurd() -> impl Strategy<Value = Value> {
             }
             config["tie_word_embeddings"] = json!(false);
             config
-        },
-    )
+        })
 }
 
 proptest! {
@@ -374,7 +396,7 @@ proptest! {
         let world = 1usize << shift;
         let rank = Rank { index: world - 1, world };
         let Ok(weights) = Weights::new(&spec, rank) else {
-            prop_assert!(spec.heads % world != 0 || spec.intermediate < world);
+            prop_assert!(!spec.heads.is_multiple_of(world) || spec.intermediate < world);
             return Ok(());
         };
         let bucket = Bucket { tokens: 4096, outputs: 256 };

@@ -122,7 +122,8 @@ fn a_wrong_file_is_named() {
 #[test]
 fn floods_are_refused() {
     let folder = two();
-    let names: Vec<(String, String)> = (0..100_000).map(|n| (format!("t{n}"), format!("{n}.safetensors"))).collect();
+    let names: Vec<(String, String)> =
+        (0..100_000).map(|n| (format!("t{n}"), format!("{n}.safetensors"))).collect();
     folder.index(&names.iter().map(|(t, f)| (t.as_str(), f.as_str())).collect::<Vec<_>>());
     folder.refused(&[INDEX, "weight_map", "100000 files, at most 1024"]);
     folder.index(&[("a", &"n".repeat(1_000_000))]);

@@ -40,10 +40,16 @@ fn lengths_that_lie_are_told() {
         refused_bytes(&vec![0; bytes], &[&format!("{bytes} bytes are too few")]);
     }
     refused_bytes(&0u64.to_le_bytes(), &["header", "does not begin with {"]);
-    refused_bytes(&raw(b"{}     ", &[])[..14], &["header", "length 7 goes past the end of the file at 14 bytes"]);
+    refused_bytes(
+        &raw(b"{}     ", &[])[..14],
+        &["header", "length 7 goes past the end of the file at 14 bytes"],
+    );
     refused_bytes(&[&7u64.to_le_bytes()[..], b"{\"a\":0}"].concat(), &["tensor a"]);
     refused_bytes(&[&u64::MAX.to_le_bytes()[..], b"{}"].concat(), &["header", "length 18446744073709551615"]);
-    refused_bytes(&99_999_999u64.to_le_bytes(), &["header", "length 99999999 goes past the end of the file at 8 bytes"]);
+    refused_bytes(
+        &99_999_999u64.to_le_bytes(),
+        &["header", "length 99999999 goes past the end of the file at 8 bytes"],
+    );
 }
 
 #[test]
@@ -68,7 +74,11 @@ fn headers_that_are_not_a_map_of_tensors_are_told() {
     refused(br#"{"a":{"dtype":1}}"#, 0, &["header", "tensor a", "integer `1`"]);
     refused(br#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,0]}}"#, 0, &["tensor a", "integer `-1`"]);
     refused(br#"{"a":{"dtype":"F32","shape":[1.5],"data_offsets":[0,0]}}"#, 0, &["tensor a", "1.5"]);
-    refused(br#"{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,0]}}"#, 0, &["tensor a", "out of range"]);
+    refused(
+        br#"{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,0]}}"#,
+        0,
+        &["tensor a", "out of range"],
+    );
     refused(br#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0]}}"#, 0, &["tensor a", "length 1"]);
     refused(br#"{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4,8]}}"#, 4, &["tensor a"]);
     refused(br#"{"__metadata__":{"a":1}}"#, 0, &["header", "integer `1`"]);
@@ -86,8 +96,16 @@ fn a_name_listed_twice_is_told() {
 
 #[test]
 fn offsets_that_do_not_fill_the_file_are_told() {
-    refused(&header(&[("a", "F32", &[1], 0, 4), ("b", "F32", &[1], 2, 6)]), 6, &["tensor b", "[2, 6]", "begin at 4"]);
-    refused(&header(&[("a", "F32", &[1], 0, 4), ("b", "F32", &[1], 0, 4)]), 4, &["tensor b", "[0, 4]", "begin at 4"]);
+    refused(
+        &header(&[("a", "F32", &[1], 0, 4), ("b", "F32", &[1], 2, 6)]),
+        6,
+        &["tensor b", "[2, 6]", "begin at 4"],
+    );
+    refused(
+        &header(&[("a", "F32", &[1], 0, 4), ("b", "F32", &[1], 0, 4)]),
+        4,
+        &["tensor b", "[0, 4]", "begin at 4"],
+    );
     refused(&header(&[("a", "F32", &[1], 0, 4), ("b", "F32", &[1], 8, 12)]), 12, &["tensor b", "[8, 12]"]);
     refused(&header(&[("a", "F32", &[1], 4, 8)]), 8, &["tensor a", "begin at 0"]);
     refused(&header(&[("a", "F32", &[0], 4, 0)]), 4, &["tensor a", "[4, 0]"]);
@@ -133,7 +151,8 @@ fn floods_are_refused() {
     refused(header.as_bytes(), 4, &["tensor a", "more than 8 dimensions"]);
     let mut header = String::from("{");
     for tensor in 0..1_000_000 {
-        write!(header, "\"t{tensor}\":{{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}},").expect("writing");
+        write!(header, "\"t{tensor}\":{{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}},")
+            .expect("writing");
     }
     header.replace_range(header.len() - 1.., "}");
     refused(header.as_bytes(), 0, &["more than 262144 tensors"]);
@@ -247,9 +266,14 @@ fn needed_tensors_are_checked() {
 #[test]
 fn reads_outside_a_tensor_are_refused() {
     let folder = Folder::new();
-    folder.write(SINGLE, &Safetensors::default().floats("a", &[2, 3], &[0.0; 6]).floats("b", &[9], &[1.0; 9]).bytes());
+    folder.write(
+        SINGLE,
+        &Safetensors::default().floats("a", &[2, 3], &[0.0; 6]).floats("b", &[9], &[1.0; 9]).bytes(),
+    );
     let checkpoint = folder.open().expect("a good file");
-    for (rows, cols, values) in [(0..3, 0..3, 9), (2..3, 0..3, 3), (0..2, 1..4, 6), (0..2, 0..3, 5), (0..2, 0..3, 7)] {
+    for (rows, cols, values) in
+        [(0..3, 0..3, 9), (2..3, 0..3, 3), (0..2, 1..4, 6), (0..2, 0..3, 5), (0..2, 0..3, 7)]
+    {
         let mut out = vec![0.0; values];
         assert_refused(checkpoint.read_rows("a", rows, cols, &mut out), &[SINGLE, "tensor a", "[2, 3]"]);
     }
@@ -259,7 +283,8 @@ fn reads_outside_a_tensor_are_refused() {
 #[test]
 fn a_file_that_became_shorter_is_told() {
     let folder = Folder::new();
-    let bytes = Safetensors::default().floats("a", &[2, 3], &[1.0; 6]).floats("b", &[2, 3], &[2.0; 6]).bytes();
+    let bytes =
+        Safetensors::default().floats("a", &[2, 3], &[1.0; 6]).floats("b", &[2, 3], &[2.0; 6]).bytes();
     folder.write(SINGLE, &bytes);
     let checkpoint = folder.open().expect("a good file");
     folder.resize(SINGLE, bytes.len() as u64 - 1);
@@ -285,7 +310,8 @@ fn a_file_cut_anywhere_is_refused() {
 fn block_tensors_are_checked() {
     let blocks = |dtype: &str, shape: &[usize], bytes: usize, format: &str| {
         let folder = Folder::new();
-        let file = Safetensors::default().tensor("a", dtype, shape, &vec![0; bytes]).metadata("gguf.a", format);
+        let file =
+            Safetensors::default().tensor("a", dtype, shape, &vec![0; bytes]).metadata("gguf.a", format);
         folder.write(SINGLE, &file.bytes());
         folder
     };
@@ -311,14 +337,16 @@ fn metadata_says_nothing_twice() {
     refused(twice, 0, &["__metadata__", "gguf.a", "Q4_0", "Q8_0"]);
 }
 
-/// How the tests store a matrix: a dtype, and the block format if it is `U8`.
-fn stored_formats() -> Vec<(&'static str, Option<BlockFormat>)> {
+/// How a matrix is stored: a dtype, and the block format if it is `U8`.
+type Stored = (&'static str, Option<BlockFormat>);
+
+fn stored_formats() -> Vec<Stored> {
     let blocks = BlockFormat::ALL.into_iter().map(|format| ("U8", Some(format)));
     ["F32", "F16", "BF16"].map(|dtype| (dtype, None)).into_iter().chain(blocks).collect()
 }
 
 /// What a matrix of `cols` values a row, stored so, holds.
-fn widened(stored: (&str, Option<BlockFormat>), bytes: &[u8], cols: usize) -> Vec<f32> {
+fn widened(stored: Stored, bytes: &[u8], cols: usize) -> Vec<f32> {
     match stored {
         ("F32", _) => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
         ("F16", _) => bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
@@ -336,7 +364,7 @@ fn widened(stored: (&str, Option<BlockFormat>), bytes: &[u8], cols: usize) -> Ve
 }
 
 /// A matrix of one of the formats, some rows and columns of it, and its bytes.
-fn slices() -> impl Strategy<Value = ((&'static str, Option<BlockFormat>), [usize; 2], [usize; 4], Vec<u8>)> {
+fn slices() -> impl Strategy<Value = (Stored, [usize; 2], [usize; 4], Vec<u8>)> {
     (prop::sample::select(stored_formats()), 1..5usize, 1..6usize).prop_flat_map(|(stored, rows, pieces)| {
         let (cols, row_bytes) = match stored {
             (_, Some(format)) => (pieces * format.block_len(), pieces * format.block_bytes()),

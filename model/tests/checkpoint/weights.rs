@@ -47,7 +47,8 @@ fn tensors(spec: &ModelSpec) -> HashMap<String, Vec<usize>> {
         all.insert("lm_head.weight".to_owned(), vec![spec.vocab, hidden]);
     }
     for layer in 0..spec.layers {
-        let mut add = |name: &str, shape: &[usize]| all.insert(format!("model.layers.{layer}.{name}"), shape.to_vec());
+        let mut add =
+            |name: &str, shape: &[usize]| all.insert(format!("model.layers.{layer}.{name}"), shape.to_vec());
         add("input_layernorm.weight", &[hidden]);
         add("post_attention_layernorm.weight", &[hidden]);
         for (name, rows, cols, bias) in [
@@ -74,7 +75,8 @@ fn checkpoint(spec: &ModelSpec) -> (Folder, HashMap<String, Vec<f32>>) {
     shapes.sort();
     let (mut file, mut values, mut next) = (Safetensors::default(), HashMap::new(), 0u16);
     for (name, shape) in shapes {
-        let tensor: Vec<f32> = (0..shape.iter().product()).map(|n: usize| f32::from(next) + n as f32).collect();
+        let tensor: Vec<f32> =
+            (0..shape.iter().product()).map(|n: usize| f32::from(next) + n as f32).collect();
         next += tensor.len() as u16;
         file = file.floats(&name, &shape, &tensor);
         values.insert(name, tensor);
@@ -204,9 +206,11 @@ proptest! {
 fn matrices_and_vectors_are_told_apart() {
     let spec = ModelSpec { hidden: 1, ..model(2, 2, 1) };
     let weights = Weights::new(&spec, Rank::ALONE).expect("it divides");
-    let vectors: Vec<_> = weights.iter().filter(|(_, weight)| weight.is_vector()).map(|(_, w)| w.name.as_str()).collect();
+    let vectors: Vec<_> =
+        weights.iter().filter(|(_, weight)| weight.is_vector()).map(|(_, w)| w.name.as_str()).collect();
     let layer = |n: usize| {
-        ["attention_norm", "qkv_bias", "out_bias", "mlp_norm", "gate_up_bias", "down_bias"].map(|w| format!("layers.{n}.{w}"))
+        ["attention_norm", "qkv_bias", "out_bias", "mlp_norm", "gate_up_bias", "down_bias"]
+            .map(|w| format!("layers.{n}.{w}"))
     };
     assert_eq!(vectors, [&layer(0)[..], &layer(1), &["norm".to_owned()]].concat());
     assert!(weights.iter().all(|(_, weight)| !weight.is_empty()));
@@ -216,13 +220,16 @@ fn matrices_and_vectors_are_told_apart() {
 fn a_tied_head_is_the_embedding() {
     let weights = Weights::new(&ModelSpec { tied: true, ..model(2, 2, 4) }, Rank::ALONE).expect("it divides");
     assert_eq!(weights.head, weights.embedding);
-    assert!(weights.iter().all(|(_, weight)| weight.parts.iter().all(|part| part.tensor != "lm_head.weight")));
+    assert!(
+        weights.iter().all(|(_, weight)| weight.parts.iter().all(|part| part.tensor != "lm_head.weight"))
+    );
 }
 
 #[test]
 fn groups_that_cannot_be_are_refused() {
     let refused = |heads, kv_heads, intermediate, world: usize| {
-        Weights::new(&model(heads, kv_heads, intermediate), Rank { index: world - 1, world }).expect_err("refused")
+        Weights::new(&model(heads, kv_heads, intermediate), Rank { index: world - 1, world })
+            .expect_err("refused")
     };
     let works = |text: &str| text.to_owned();
     let (heads, world) = (6, 4);

@@ -38,7 +38,8 @@ impl Folder {
 
     /// Writes an index: tensor, file.
     pub(crate) fn index(&self, entries: &[(&str, &str)]) {
-        let map: Map<String, Value> = entries.iter().map(|(tensor, file)| ((*tensor).into(), json!(file))).collect();
+        let map: Map<String, Value> =
+            entries.iter().map(|(tensor, file)| ((*tensor).into(), json!(file))).collect();
         self.write(INDEX, json!({"metadata": {"total_size": 1}, "weight_map": map}).to_string().as_bytes());
     }
 

@@ -74,15 +74,17 @@ impl Driver {
         if let Some(answer) = self.probes.pop() {
             return self.probe(answer).await;
         }
+        while let Ok(command) = self.inbox.try_recv() {
+            self.handle(Some(command))?;
+        }
+        self.sweep();
         metrics::load(self.scheduler.load());
         match self.scheduler.next(Instant::now()) {
             Some(call) => self.carry_out(call).await,
             None => tokio::select! {
                 command = self.inbox.recv() => self.handle(command),
-                () = self.dropped.notified() => {
-                    self.sweep();
-                    Ok(())
-                }
+                // The next turn sweeps.
+                () = self.dropped.notified() => Ok(()),
             },
         }
     }
@@ -165,6 +167,7 @@ impl Driver {
 
     fn handle(&mut self, command: Option<Command>) -> Result<(), End> {
         match command {
+            Some(Command::Submit(_, stream)) if stream.is_closed() => {}
             Some(Command::Submit(request, stream)) => {
                 let id = self.scheduler.arrived(*request, Instant::now());
                 self.streams.insert(id, stream);
@@ -180,15 +183,13 @@ impl Driver {
     fn sweep(&mut self) {
         let gone = self.streams.iter().filter(|(_, stream)| stream.is_closed()).map(|(id, _)| *id);
         for id in gone.collect::<Vec<_>>() {
-            self.cancel(id);
+            self.cut_off(id);
         }
     }
 
-    fn cancel(&mut self, id: u64) {
-        if self.streams.remove(&id).is_some() {
-            metrics::dropped();
-            self.scheduler.cancelled(id);
-        }
+    fn cut_off(&mut self, id: u64) {
+        self.streams.remove(&id);
+        self.scheduler.cancelled(id);
     }
 
     /// Hands the outcome of a call to the scheduler and its messages to the streams.
@@ -208,16 +209,16 @@ impl Driver {
     /// A full channel is a reader that does not keep up, a closed one a reader that has gone: both are cut off.
     fn deliver(&mut self, message: Message) {
         let Some(stream) = self.streams.get(&message.id) else { return };
-        let last = message.is_last();
-        if message.event.is_err() {
+        let (last, failed) = (message.is_last(), message.event.is_err());
+        let sent = stream.try_send(message.event).is_ok();
+        if failed {
             metrics::failed();
         }
         if last {
-            // The reader may have left just now, and nothing is lost by it.
-            let _ = stream.try_send(message.event);
             self.streams.remove(&message.id);
-        } else if stream.try_send(message.event).is_err() {
-            self.cancel(message.id);
+        }
+        if !sent && !failed {
+            self.cut_off(message.id);
         }
     }
 }

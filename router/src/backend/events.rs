@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 
 use crate::event::{EventResult, GenerationError, StreamEvent};
+use crate::metrics;
 
 /// The events of one request in order. Dropping it before the end cancels the request.
 #[derive(Debug)]
@@ -26,16 +27,21 @@ impl Events {
             return None;
         }
         let event = self.receiver.recv().await.unwrap_or(Err(GenerationError::Incomplete));
-        self.ended = !matches!(
-            event,
-            Ok(StreamEvent::Prefill(_) | StreamEvent::Token { finish: None, .. })
-        );
+        self.ended = !matches!(event, Ok(StreamEvent::Prefill(_) | StreamEvent::Token { finish: None, .. }));
         Some(event)
+    }
+
+    /// Cancels the request, well: its reader has all it wants.
+    pub fn close(mut self) {
+        self.ended = true;
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
+        if !self.ended {
+            metrics::dropped();
+        }
         self.receiver.close();
         self.dropped.notify_one();
     }

@@ -18,7 +18,7 @@ pub(super) struct Health {
     healthy: AtomicBool,
     /// A step is out: a shard that computes may answer late.
     busy: AtomicBool,
-    /// When somebody last asked, and the answer. Held while asking, so that one probe serves all who wait.
+    /// When a probe was last answered, and how. Held while asking, so that one probe serves all who wait.
     last: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -39,11 +39,12 @@ impl Health {
     /// Asks the devices when all was well so far, else has the driver try a real prefill between two steps. Only a
     /// step or that prefill makes it healthy again.
     pub(super) async fn check(&self, commands: &mpsc::Sender<Command>) -> bool {
+        let asked = Instant::now();
         let mut last = self.last.lock().await;
         let known = self.healthy.load(Ordering::Relaxed);
         if let Some((at, answer)) = *last
             && answer == known
-            && at.elapsed() < PROBE_AGAIN
+            && (at >= asked || (answer && at.elapsed() < PROBE_AGAIN))
         {
             return answer;
         }

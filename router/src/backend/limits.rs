@@ -105,7 +105,12 @@ fn policy(config: &Config, info: &InfoResponse, max_batch_total_tokens: u32) -> 
 
 /// One block of the cache is reserved, so the longest request may not fit where all of it was counted. A default is
 /// lowered by that, a limit somebody asked for is refused: a request that never fits would wait for ever.
-fn limits(config: &Config, warmed: Warmed, policy: &Policy, max_batch_total_tokens: u32) -> Result<Limits, Error> {
+fn limits(
+    config: &Config,
+    warmed: Warmed,
+    policy: &Policy,
+    max_batch_total_tokens: u32,
+) -> Result<Limits, Error> {
     let fits = policy.largest_total();
     if config.max_total_tokens.is_some() && warmed.max_total_tokens > fits {
         return Err(BackendError::NotEnoughMemory(warmed.max_total_tokens as usize).into());

@@ -26,7 +26,8 @@ fn carries(headers: &HeaderMap, key: &str) -> bool {
 
 /// Compares in a time that depends on the lengths only, so that the key cannot be guessed byte by byte.
 fn same(given: &[u8], key: &[u8]) -> bool {
-    let difference = given.iter().zip(key).fold(0, |difference, (a, b)| std::hint::black_box(difference | (a ^ b)));
+    let difference =
+        given.iter().zip(key).fold(0, |difference, (a, b)| std::hint::black_box(difference | (a ^ b)));
     given.len() == key.len() && difference == 0
 }
 
@@ -40,7 +41,16 @@ mod tests {
             carries(&HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]), "Secret")
         };
         assert!(passes("Bearer Secret") && passes("bearer Secret") && passes("BEARER Secret"));
-        for wrong in ["Bearer secret", "Bearer Secre", "Bearer Secrets", "Bearer ", "Bearer", "Secret", "Basic Secret", ""] {
+        for wrong in [
+            "Bearer secret",
+            "Bearer Secre",
+            "Bearer Secrets",
+            "Bearer ",
+            "Bearer",
+            "Secret",
+            "Basic Secret",
+            "",
+        ] {
             assert!(!passes(wrong), "{wrong:?}");
         }
         assert!(!carries(&HeaderMap::new(), "Secret"));

@@ -44,8 +44,8 @@ pub(super) async fn completions(
     let timings = done.iter().fold(Timings::default(), |sum, (_, _, timings)| sum.plus(*timings));
     let mut headers = timings.headers();
     headers.insert(COMPUTE_TYPE, header_value(&house.config.compute_type));
-    let choices = (0..).zip(done).map(|(index, (piece, reason, _))| {
-        Choice::new(index, piece, Some(reason), logprobs, &mut 0)
-    });
+    let choices = (0..)
+        .zip(done)
+        .map(|(index, (piece, reason, _))| Choice::new(index, piece, Some(reason), logprobs, &mut 0));
     Ok((headers, Json(Completion::new(identity, choices.collect(), Some(timings.into())))).into_response())
 }

@@ -53,7 +53,9 @@ impl Failure {
             }
             Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Self::Generation(_) => StatusCode::FAILED_DEPENDENCY,
-            Self::Incomplete | Self::IncompleteStream | Self::Serialization => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Incomplete | Self::IncompleteStream | Self::Serialization => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -189,7 +191,12 @@ mod tests {
     #[test]
     fn every_failure_has_tgis_status_type_and_text() {
         let rows = [
-            (Failure::Invalid(Invalid::EmptyInput), 422, "validation", "Input validation error: `inputs` cannot be empty"),
+            (
+                Failure::Invalid(Invalid::EmptyInput),
+                422,
+                "validation",
+                "Input validation error: `inputs` cannot be empty",
+            ),
             (Failure::Overloaded, 429, "overloaded", "Model is overloaded"),
             (Failure::Generation("x".into()), 424, "generation", "Request failed during generation: x"),
             (Failure::Incomplete, 500, "incomplete_generation", "Incomplete generation"),

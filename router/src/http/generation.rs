@@ -85,7 +85,8 @@ impl Generation {
 
     /// Ends it before its last event, but well: the reader has all it wants after `generated_tokens`.
     pub(super) fn stop(&mut self, generated_tokens: u32) {
-        if self.events.is_some() {
+        if let Some(events) = self.events.take() {
+            events.close();
             let since_queued = self.started.elapsed().saturating_sub(self.timings.validation);
             self.succeed(generated_tokens, None, Duration::ZERO, since_queued);
         }

@@ -49,4 +49,3 @@ pub(super) async fn openai_answer<T: Serialize + Send + 'static>(
 fn text(data: String) -> Event {
     Event::default().data(data)
 }
-

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
 use axum::response::sse::Event;
+use axum::response::{IntoResponse, Response};
 use futures::future::{self, FutureExt};
 use futures::stream::{self, Stream, StreamExt};
 use http::{HeaderMap, HeaderValue};
@@ -21,8 +21,8 @@ use crate::admission::Slot;
 use crate::event::StreamEvent;
 use crate::request::{Invalid, random};
 use answer::{GenerateResponse, StreamResponse, View};
-pub(super) use request::GenerateRequest;
 use request::CompatGenerateRequest;
+pub(super) use request::GenerateRequest;
 
 /// `POST /`: `/generate_stream` if `stream` is true, else `/generate` with its answer in an array. Without
 /// `return_full_text` it answers with the prompt, as TGI does for models of unknown kind.
@@ -57,7 +57,10 @@ pub(super) async fn generate_stream(
     stream_of(house, request)
 }
 
-async fn answer_of(house: &House, request: GenerateRequest) -> Result<(HeaderMap, GenerateResponse), Failure> {
+async fn answer_of(
+    house: &House,
+    request: GenerateRequest,
+) -> Result<(HeaderMap, GenerateResponse), Failure> {
     let slot = house.admit()?;
     let view = View::new(&request);
     let (best, others) = match request.parameters.best_of {

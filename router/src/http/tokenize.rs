@@ -55,6 +55,11 @@ pub(super) async fn chat(
 fn tokens(text: &str, encoding: &Encoding) -> Vec<SimpleToken> {
     let places = encoding.ids.iter().zip(&encoding.offsets).enumerate();
     places
-        .map(|(index, (&id, &(start, stop)))| SimpleToken { id, text: encoding.text(text, index), start, stop })
+        .map(|(index, (&id, &(start, stop)))| SimpleToken {
+            id,
+            text: encoding.text(text, index),
+            start,
+            stop,
+        })
         .collect()
 }

@@ -108,9 +108,14 @@ impl Invalid {
     /// The field at fault, in TGI's spelling.
     pub fn field(&self) -> Option<&'static str> {
         Some(match self {
-            Self::BestOfDisabled | Self::BestOf { .. } | Self::BestOfStream | Self::BestOfSampling => "best_of",
+            Self::BestOfDisabled | Self::BestOf { .. } | Self::BestOfStream | Self::BestOfSampling => {
+                "best_of"
+            }
             Self::PrefillDetailsStream => "decoder_input_details",
-            Self::NotPositive(field) | Self::NotFinite(field) | Self::NotInside(field) | Self::NotYet(field) => field,
+            Self::NotPositive(field)
+            | Self::NotFinite(field)
+            | Self::NotInside(field)
+            | Self::NotYet(field) => field,
             Self::FrequencyPenalty => "frequency_penalty",
             Self::StopSequences { .. } => "stop",
             Self::BestOfSeed => "seed",

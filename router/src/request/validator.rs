@@ -127,7 +127,8 @@ impl Bounds {
         let first_round = parameters.max_new_tokens.unwrap_or(left).min(ROUND_TOKENS);
         at_most(self.max_total_tokens, input + first_round as usize)
             .map_err(|(limit, _)| Invalid::TotalTokens { limit, input, new: first_round })?;
-        at_most(self.max_input_tokens, input).map_err(|(limit, given)| Invalid::InputLength { limit, given })?;
+        at_most(self.max_input_tokens, input)
+            .map_err(|(limit, given)| Invalid::InputLength { limit, given })?;
         if input == 0 {
             return Err(Invalid::EmptyInput);
         }
@@ -147,10 +148,9 @@ fn choose(parameters: &Parameters) -> Result<Chooser, Invalid> {
         typical_p: inside("typical_p", parameters.typical_p)?,
         top_k: match parameters.top_k {
             None => 0,
-            Some(top_k) => u32::try_from(top_k)
-                .ok()
-                .filter(|&top_k| top_k > 0)
-                .ok_or(Invalid::NotPositive("top_k"))?,
+            Some(top_k) => {
+                u32::try_from(top_k).ok().filter(|&top_k| top_k > 0).ok_or(Invalid::NotPositive("top_k"))?
+            }
         },
         do_sample: parameters.do_sample,
         seed: parameters.seed.unwrap_or_else(random),
@@ -268,8 +268,16 @@ mod tests {
             ),
             ("a", |p| p.top_n_tokens = Some(6), "`top_n_tokens` must be >= 0 and <= 5. Given: 6"),
             ("", |_| {}, "`inputs` cannot be empty"),
-            ("a", |p| p.truncate = Some(0), "`truncate` must be strictly positive and less than 20. Given: 0"),
-            ("a", |p| p.truncate = Some(21), "`truncate` must be strictly positive and less than 20. Given: 21"),
+            (
+                "a",
+                |p| p.truncate = Some(0),
+                "`truncate` must be strictly positive and less than 20. Given: 0",
+            ),
+            (
+                "a",
+                |p| p.truncate = Some(21),
+                "`truncate` must be strictly positive and less than 20. Given: 21",
+            ),
             (
                 "a a a",
                 |p| p.max_new_tokens = Some(28),
@@ -324,7 +332,8 @@ mod tests {
     #[tokio::test]
     async fn absent_parameters_get_their_neutral_values() {
         let valid = validate("a a", |_| {}).await.unwrap();
-        let Chooser { temperature, top_k, top_p, typical_p, do_sample, repetition_penalty, .. } = valid.chooser;
+        let Chooser { temperature, top_k, top_p, typical_p, do_sample, repetition_penalty, .. } =
+            valid.chooser;
         assert_eq!((temperature, top_k, top_p, typical_p), (1.0, 0, 1.0, 1.0));
         assert_eq!((do_sample, repetition_penalty, valid.chooser.frequency_penalty), (false, 1.0, 0.0));
         assert_eq!((valid.truncate, valid.top_n_tokens, valid.stopping.max_new_tokens), (20, 0, 28));
@@ -335,7 +344,10 @@ mod tests {
     async fn the_end_of_a_long_prompt_is_kept() {
         let valid = validate("a b c d", |p| p.truncate = Some(2)).await.unwrap();
         let whole = validator().tokenize("a b c d".to_owned(), false).await.unwrap().1;
-        assert_eq!((&*valid.ids, valid.truncate, &*valid.inputs), (&whole.ids[whole.ids.len() - 2..], 2, "a b c d"));
+        assert_eq!(
+            (&*valid.ids, valid.truncate, &*valid.inputs),
+            (&whole.ids[whole.ids.len() - 2..], 2, "a b c d")
+        );
     }
 
     /// TGI accepts what its first round has room for, and ends it early later on.

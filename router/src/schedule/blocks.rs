@@ -39,3 +39,36 @@ impl Blocks {
         self.free.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Blocks;
+
+    #[test]
+    fn block_zero_is_reserved_and_all_others_can_be_taken() {
+        let mut blocks = Blocks::new(5, 16);
+        assert_eq!(blocks.take(64), Some(vec![1, 2, 3, 4]));
+        assert_eq!(blocks.take(1), None);
+    }
+
+    #[test]
+    fn too_few_blocks_leave_the_rest_alone() {
+        let mut blocks = Blocks::new(4, 16);
+        assert_eq!((blocks.take(49), blocks.free()), (None, 3));
+        let taken = blocks.take(17).unwrap();
+        assert_eq!((taken.len(), blocks.free()), (2, 1));
+        blocks.give_back(taken);
+        assert_eq!(blocks.take(48), Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_cache_of_the_reserved_block_alone_holds_nothing() {
+        assert_eq!(Blocks::new(1, 16).take(1), None);
+        assert_eq!(Blocks::new(0, 16).free(), 0);
+    }
+
+    #[test]
+    fn slots_follow_the_order_of_the_blocks() {
+        assert_eq!(Blocks::new(9, 3).slots(&[4, 2], 5), [12, 13, 14, 6, 7]);
+    }
+}

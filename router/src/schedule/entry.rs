@@ -109,7 +109,7 @@ impl Entry {
             return (events, Fate::NextRound);
         }
         if let Some(StreamEvent::Token { finish, .. }) = events.last_mut() {
-            *finish = Some(self.finish(end, now));
+            *finish = Some(self.finish(&end, now));
         }
         (events, Fate::Done)
     }
@@ -119,10 +119,10 @@ impl Entry {
         end.reason == FinishReason::Length && self.emitted.len() == self.round_end && self.remaining() > 0
     }
 
-    fn finish(&self, end: RoundEnd, now: Instant) -> Finish {
+    fn finish(&self, end: &RoundEnd, now: Instant) -> Finish {
         let started = self.started.unwrap_or(self.arrived);
         Finish {
-            text: [&self.text[..self.unrepeated], &end.text].concat(),
+            text: [&self.text[..self.unrepeated], &end.text[..]].concat(),
             generated_tokens: self.emitted(),
             reason: end.reason,
             seed: end.seed,

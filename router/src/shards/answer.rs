@@ -137,3 +137,58 @@ fn prefill_tokens(tokens: v3::Tokens, id: u64) -> Result<Vec<PrefillToken>, Shar
 fn malformed(id: u64, what: &str) -> ShardError {
     ShardError::Malformed(format!("request {id}: {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(request_id: u64, total_ns: u64) -> Step {
+        let tokens = v3::Tokens {
+            ids: vec![5],
+            logprobs: vec![-0.5],
+            texts: vec!["five".to_owned()],
+            is_special: vec![false],
+        };
+        let generation = v3::Generation { request_id, tokens: Some(tokens), ..v3::Generation::default() };
+        let batch = v3::CachedBatch { id: 3, request_ids: vec![1, 2], ..v3::CachedBatch::default() };
+        let answer = v3::DecodeResponse {
+            generations: vec![generation],
+            batch: Some(batch),
+            total_ns,
+            ..v3::DecodeResponse::default()
+        };
+        Step::from(answer)
+    }
+
+    #[test]
+    fn ranks_merge_to_all_generations_one_batch_and_the_slowest_times() {
+        for (first, second) in [(10, 20), (20, 10)] {
+            let merged = step(1, first).merge(step(2, second));
+            assert_eq!(merged.timings.total, nanos(20));
+            let answer = merged.into_answer().unwrap();
+            assert_eq!(answer.generations.iter().map(|found| found.request).collect::<Vec<_>>(), [1, 2]);
+            assert_eq!(answer.batch.unwrap().request_ids, [1, 2]);
+        }
+    }
+
+    #[test]
+    fn a_generation_whose_parts_do_not_go_together_is_an_error() {
+        let broken: [fn(&mut v3::Generation); 4] = [
+            |generation| generation.tokens = None,
+            |generation| generation.tokens.as_mut().unwrap().texts.clear(),
+            |generation| {
+                let end = v3::GeneratedText { finish_reason: 9, ..v3::GeneratedText::default() };
+                generation.generated_text = Some(end);
+            },
+            |generation| {
+                generation.prefill_tokens = Some(v3::Tokens { ids: vec![1], ..v3::Tokens::default() });
+            },
+        ];
+        for spoil in broken {
+            let mut step = step(7, 1);
+            spoil(&mut step.generations[0]);
+            let error = step.into_answer().unwrap_err().to_string();
+            assert!(error.starts_with("Server error: malformed answer: request 7: "), "{error}");
+        }
+    }
+}

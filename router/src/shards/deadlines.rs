@@ -24,5 +24,5 @@ pub const PROBE: Duration = Duration::from_secs(3);
 /// below the 1 s that is the default of Kubernetes probes.
 pub const PROBE_BUSY: Duration = Duration::from_millis(800);
 
-/// How long the answer to a health probe is given again without asking.
+/// How long a good answer to a health probe is given again without asking.
 pub const PROBE_AGAIN: Duration = Duration::from_secs(1);

@@ -49,11 +49,7 @@ fn request(admitted: Admitted) -> v3::Request {
         cache_len: 0,
         add_special_tokens: asked.add_special_tokens,
         chunk_len: admitted.chunk_len,
-        ext: admitted.ids.map(|ids| v3::RequestExt {
-            ids,
-            emitted: admitted.emitted,
-            more: admitted.more,
-        }),
+        ext: admitted.ids.map(|ids| v3::RequestExt { ids, emitted: admitted.emitted, more: admitted.more }),
     }
 }
 

@@ -8,8 +8,7 @@ use crate::Config;
 const IMAGE: &[u8] = include_bytes!("warmup.png");
 
 /// The same in base64.
-const IMAGE_BASE64: &str =
-    "iVBORw0KGgoAAAANSUhEUgAAABQAAAAUCAIAAAAC64paAAAAGElEQVR42mNooAAwjGoe1TyqeVTzwGoGAAiOWB8dS7aeAAAAAElFTkSuQmCC";
+const IMAGE_BASE64: &str = "iVBORw0KGgoAAAANSUhEUgAAABQAAAAUCAIAAAAC64paAAAAGElEQVR42mNooAAwjGoe1TyqeVTzwGoGAAiOWB8dS7aeAAAAAElFTkSuQmCC";
 
 /// What the shards support after warmup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,4 +109,26 @@ fn everything_on() -> v3::NextTokenChooserParameters {
 
 fn saturate(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IMAGE, IMAGE_BASE64};
+
+    /// Three bytes from four digits.
+    fn decode(text: &str) -> Vec<u8> {
+        let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let value = |digit: &u8| digits.iter().position(|other| other == digit).unwrap() as u32;
+        let quads = text.as_bytes().chunks_exact(4);
+        quads
+            .flat_map(|quad| {
+                quad.iter().map(value).fold(0, |sum, digit| sum << 6 | digit).to_be_bytes()[1..].to_vec()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn both_spellings_of_the_image_are_the_same() {
+        assert_eq!(decode(IMAGE_BASE64), IMAGE);
+    }
 }

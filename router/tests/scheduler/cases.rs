@@ -180,8 +180,7 @@ fn the_batch_size_also_bounds_a_join() {
 
 #[test]
 fn a_foreign_shard_gets_a_chunk_that_its_own_count_surely_covers() {
-    let policy =
-        Policy { chunking: true, ids: false, max_batch_prefill_tokens: 100, ..policy(3000) };
+    let policy = Policy { chunking: true, ids: false, max_batch_prefill_tokens: 100, ..policy(3000) };
     let mut scheduler = with_requests(policy.clone(), &[(10, 1100)]);
     let mut shard = Shard::new(policy);
     let mut chunks = Vec::new();
@@ -209,7 +208,8 @@ fn without_chunking_what_could_not_be_resumed_is_reserved_whole() {
 
 #[test]
 fn a_long_request_goes_on_at_the_head_of_the_queue() {
-    let policy = Policy { chunking: true, max_batch_prefill_tokens: 2000, max_batch_size: Some(1), ..policy(3000) };
+    let policy =
+        Policy { chunking: true, max_batch_prefill_tokens: 2000, max_batch_size: Some(1), ..policy(3000) };
     let mut scheduler = with_requests(policy.clone(), &[(3, 1500), (1, 1)]);
     let mut shard = Shard::new(policy);
     let mut starts = Vec::new();
@@ -220,6 +220,28 @@ fn a_long_request_goes_on_at_the_head_of_the_queue() {
         }
     }
     assert_eq!(starts, [(0, 0, 1024, true), (0, 1024, 476, false), (1, 0, 1, false)]);
+}
+
+#[test]
+fn requests_whose_rounds_end_together_go_on_in_order() {
+    let policy = Policy { chunking: true, max_batch_prefill_tokens: 2000, ..policy(3000) };
+    let mut scheduler = with_requests(policy.clone(), &[(3, 1100), (3, 1100)]);
+    let mut shard = Shard::new(policy);
+    prefill(step(&mut scheduler, &mut shard));
+    let next = std::iter::from_fn(|| step(&mut scheduler, &mut shard))
+        .find(|call| matches!(call, Call::Prefill { .. }));
+    assert_eq!(ids(&prefill(next).0), [0, 1]);
+}
+
+#[test]
+fn an_end_token_at_the_end_of_a_round_ends_the_request() {
+    let policy = Policy { chunking: true, ..policy(3000) };
+    let mut scheduler = with_requests(policy.clone(), &[(3, 1500)]);
+    let mut shard = Shard::new(policy);
+    shard.eos.insert(0, 1024);
+    let calls: Vec<Call> = std::iter::from_fn(|| step(&mut scheduler, &mut shard)).collect();
+    assert_eq!(calls.iter().filter(|call| matches!(call, Call::Prefill { .. })).count(), 1);
+    assert_eq!(scheduler.load().queued, 0);
 }
 
 #[test]
@@ -290,7 +312,9 @@ fn times_run_from_arrival_over_the_first_prefill_to_the_end() {
     scheduler.arrived(request(1, 1), at(0));
     let call = scheduler.next(at(2)).expect("a prefill");
     let messages = scheduler.answered(shard.answer(call), at(5));
-    let Ok(StreamEvent::Token { finish: Some(finish), .. }) = &messages[0].event else { panic!("{messages:?}") };
+    let Ok(StreamEvent::Token { finish: Some(finish), .. }) = &messages[0].event else {
+        panic!("{messages:?}")
+    };
     assert_eq!((finish.queued.as_secs(), finish.inference.as_secs()), (2, 3));
     assert_eq!((finish.generated_tokens, finish.reason), (1, FinishReason::Length));
 }

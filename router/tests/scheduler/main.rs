@@ -1,5 +1,7 @@
 //! The pure scheduler against a model of a shard.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "this is a test")]
+
 mod cases;
 mod properties;
 mod shard;

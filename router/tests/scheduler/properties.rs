@@ -12,7 +12,11 @@ use crate::shard::{Shard, output, text};
 
 #[derive(Clone, Debug)]
 enum Event {
-    Arrive { prompt: usize, max_new: u32, eos: Option<u32> },
+    Arrive {
+        prompt: usize,
+        max_new: u32,
+        eos: Option<u32>,
+    },
     /// Of one of the requests so far.
     Cancel(usize),
     Step,
@@ -147,28 +151,38 @@ fn event(longest: usize) -> impl Strategy<Value = Event> {
 fn policies() -> impl Strategy<Value = (usize, Policy)> {
     let size = prop_oneof![Just(1_u32), Just(4), Just(16)];
     let batch = proptest::option::of(1..6_usize);
-    (size, 2100..4000_u32, 40..200_u32, batch, 0.0..2.0_f32, 0..5_usize, any::<[bool; 3]>(), 0..3_u32).prop_map(
-        |(block_size, tokens, prefill, max_batch_size, ratio, waiting, [chunking, ids, padded], speculate)| {
-            let padded = padded && !chunking;
-            let capacity = if padded {
-                Capacity::PaddedTokens(tokens + 50)
-            } else {
-                Capacity::Blocks((tokens + 40).div_ceil(block_size) + 2)
-            };
-            let policy = Policy {
-                capacity,
+    (size, 2100..4000_u32, 40..200_u32, batch, 0.0..2.0_f32, 0..5_usize, any::<[bool; 3]>(), 0..3_u32)
+        .prop_map(
+            |(
                 block_size,
-                max_batch_prefill_tokens: prefill,
+                tokens,
+                prefill,
                 max_batch_size,
-                waiting_served_ratio: ratio,
-                max_waiting_tokens: waiting,
+                ratio,
+                waiting,
+                [chunking, ids, padded],
                 speculate,
-                chunking,
-                ids,
-            };
-            (if chunking { 150 } else { 40 }.min(tokens as usize - 2100 + 40), policy)
-        },
-    )
+            )| {
+                let padded = padded && !chunking;
+                let capacity = if padded {
+                    Capacity::PaddedTokens(tokens + 50)
+                } else {
+                    Capacity::Blocks((tokens + 40).div_ceil(block_size) + 2)
+                };
+                let policy = Policy {
+                    capacity,
+                    block_size,
+                    max_batch_prefill_tokens: prefill,
+                    max_batch_size,
+                    waiting_served_ratio: ratio,
+                    max_waiting_tokens: waiting,
+                    speculate,
+                    chunking,
+                    ids,
+                };
+                (if chunking { 150 } else { 40 }.min(tokens as usize - 2100 + 40), policy)
+            },
+        )
 }
 
 proptest! {

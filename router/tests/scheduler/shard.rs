@@ -19,6 +19,8 @@ struct Row {
     chunk: u32,
     produced: u32,
     max_new: u32,
+    /// Another round may follow, so an end token counts before the length.
+    more: bool,
     blocks: Vec<u32>,
     ended: bool,
 }
@@ -137,6 +139,7 @@ impl Shard {
             chunk: request.chunk_len.unwrap_or(prompt),
             produced: 0,
             max_new: request.max_new_tokens,
+            more: request.more,
             blocks: request.blocks,
             ended: false,
         }
@@ -213,8 +216,12 @@ impl Shard {
             let token = Token { id, text: text(id), logprob: -1.0, special: false };
             tokens.push(Generated { token, top: Vec::new() });
             let at_eos = self.eos.get(&row.id) == Some(&(index + 1));
-            reason = (row.produced == row.max_new).then_some(FinishReason::Length);
-            reason = reason.or(at_eos.then_some(FinishReason::EosToken));
+            let at_length = row.produced == row.max_new;
+            reason = match (at_length && !(row.more && at_eos), at_eos) {
+                (true, _) => Some(FinishReason::Length),
+                (false, true) => Some(FinishReason::EosToken),
+                (false, false) => None,
+            };
         }
         row.ended = reason.is_some();
         let first = if self.policy.ids { 0 } else { row.emitted };

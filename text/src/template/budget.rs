@@ -25,8 +25,8 @@ pub(super) fn spend_written(state: &State, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(bytes as u64 / WRITTEN_PER_FUEL)
 }
 
-/// The text of a value, unless it is longer than can be paid for: a list that holds another one twice, and so on, is
-/// small itself.
+/// The text of a value, unless it is longer than can be paid for: a list that holds another one twice, and so
+/// on, is small itself.
 pub(super) fn show(state: &State, value: &Value) -> Result<String, Error> {
     let mut text = Bounded { text: String::new(), left: left(state, WRITTEN_PER_FUEL) };
     write!(text, "{value}").map_err(|_| Error::from(ErrorKind::OutOfFuel))?;

@@ -41,7 +41,9 @@ pub(super) fn compile(template: &str) -> Result<Environment<'static>, String> {
 
 /// Whether the template asks for `variable`.
 pub(super) fn uses(engine: &Environment<'static>, variable: &str) -> Result<bool, String> {
-    on_deep_stack(|| template(engine).is_ok_and(|template| template.undeclared_variables(false).contains(variable)))
+    on_deep_stack(|| {
+        template(engine).is_ok_and(|template| template.undeclared_variables(false).contains(variable))
+    })
 }
 
 fn template<'a>(engine: &'a Environment<'static>) -> Result<Template<'a, 'a>, Error> {
@@ -58,20 +60,26 @@ pub(super) struct Bounds {
 }
 
 /// Renders within `bounds`.
-pub(super) fn render(engine: &Environment<'static>, variables: Value, bounds: Bounds) -> Result<String, String> {
+pub(super) fn render(
+    engine: &Environment<'static>,
+    variables: Value,
+    bounds: Bounds,
+) -> Result<String, String> {
     let mut engine = engine.clone();
     engine.set_fuel(Some(bounds.fuel));
     let mut output = Output { bytes: Vec::new(), limit: bounds.output };
-    let rendered =
-        on_deep_stack(|| template(&engine)?.render_captured_to(variables, &mut output).map(drop))?;
+    let rendered = on_deep_stack(|| template(&engine)?.render_captured_to(variables, &mut output).map(drop))?;
     match rendered {
-        Err(_) if output.is_full() => Err(format!("the template's output is larger than {} bytes", bounds.output)),
+        Err(_) if output.is_full() => {
+            Err(format!("the template's output is larger than {} bytes", bounds.output))
+        }
         Err(error) => Err(error.to_string()),
         Ok(()) => String::from_utf8(output.bytes).map_err(|error| error.to_string()),
     }
 }
 
-/// Runs `work` on a thread whose stack holds the deepest code or value that the bounds let through. Starting one takes some 30 us.
+/// Runs `work` on a thread whose stack holds the deepest code or value that the bounds let through. Starting
+/// one takes some 30 us.
 fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("template".to_owned()).stack_size(TEMPLATE_STACK_BYTES);
@@ -84,8 +92,8 @@ fn syntax() -> Result<SyntaxConfig, Error> {
     SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()
 }
 
-/// `{% generation %}` marks what a training run learns from. It becomes a block that always is rendered, so that white space around it is
-/// handled as for any block.
+/// `{% generation %}` marks what a training run learns from. It becomes a block that always is rendered, so
+/// that white space around it is handled as for any block.
 fn without_generation_tags(template: &str) -> String {
     let mut out = String::new();
     let mut rest = template;

@@ -1,4 +1,5 @@
-//! The filter `tojson` as transformers defines it: Python's `json.dumps` without ASCII escapes, and no HTML escapes.
+//! The filter `tojson` as transformers defines it: Python's `json.dumps` without ASCII escapes, and no HTML
+//! escapes.
 
 use std::borrow::Cow;
 
@@ -9,6 +10,7 @@ use super::budget;
 use crate::limits::MAX_JSON_DEPTH;
 
 /// `value|tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands over keyword arguments by value")]
 pub(super) fn tojson(
     state: &State,
     value: &Value,
@@ -94,7 +96,8 @@ impl Writer<'_> {
     fn keys(&self, map: &Value) -> Result<Vec<(String, Value)>, Error> {
         let mut keys = Vec::new();
         for key in map.try_iter()? {
-            let name = if let Some(name) = key.as_str() { name.to_owned() } else { scalar(&key)?.into_owned() };
+            let name =
+                if let Some(name) = key.as_str() { name.to_owned() } else { scalar(&key)?.into_owned() };
             keys.push((name, key));
         }
         if self.sort_keys {
@@ -152,7 +155,9 @@ fn scalar(value: &Value) -> Result<Cow<'static, str>, Error> {
         ValueKind::Bool => if value.is_true() { "true" } else { "false" }.into(),
         ValueKind::Number if value.is_integer() => value.to_string().into(),
         ValueKind::Number => float(f64::try_from(value.clone())?).into(),
-        kind => return Err(Error::new(ErrorKind::BadSerialization, format!("{kind} is not JSON serializable"))),
+        kind => {
+            return Err(Error::new(ErrorKind::BadSerialization, format!("{kind} is not JSON serializable")));
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! Python's methods of strings, lists and dicts, and its two ways to fill in a text.
 //!
-//! Some of them can make a text far longer than what they are given, and the engine charges for it only afterwards. For those
-//! the price is checked before.
+//! Some of them can make a text far longer than what they are given, and the engine charges for it only
+//! afterwards. For those the price is checked before.
 
 use minijinja::value::{Rest, ValueOrKwargs};
 use minijinja::{Error, State, Value, filters};
@@ -45,5 +45,8 @@ fn check_format(state: &State, text: &str, field: char, args: &[Value]) -> Resul
         };
         longest = longest.max(len);
     }
-    budget::check_copied(state, text.len().saturating_add(widths).saturating_add(fields.saturating_mul(longest)))
+    budget::check_copied(
+        state,
+        text.len().saturating_add(widths).saturating_add(fields.saturating_mul(longest)),
+    )
 }

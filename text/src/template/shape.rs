@@ -1,7 +1,7 @@
 //! Refuses a template whose nesting would take the compiler more stack than there is.
 //!
-//! The compiler bounds how deep blocks and brackets nest, but not how long a chain of operators, attributes, filters or
-//! `elif` is, and works its way through each by recursion. All but the last lie within one tag.
+//! The compiler bounds how deep blocks and brackets nest, but not how long a chain of operators, attributes,
+//! filters or `elif` is, and works its way through each by recursion. All but the last lie within one tag.
 
 use crate::limits::{MAX_ELIFS, MAX_TAG_BYTES};
 

@@ -66,7 +66,10 @@ fn of_json(config: &Config) -> Result<Found, TextError> {
             None => return Ok(None),
         },
         Some(_) => {
-            return Err(TextError::file(config.file(), "chat_template: neither a string nor a list of templates"));
+            return Err(TextError::file(
+                config.file(),
+                "chat_template: neither a string nor a list of templates",
+            ));
         }
     };
     if template.len() as u64 > MAX_TEMPLATE_BYTES {

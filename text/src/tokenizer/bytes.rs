@@ -1,9 +1,10 @@
 //! What one token adds to a text under way, as bytes.
 //!
-//! A tokenizer's decoder works on a whole text: it joins the tokens' bytes, and drops the space that was put before the text.
-//! A stream needs each token alone. In a byte-level vocabulary each character of a token spells one byte; in a
-//! SentencePiece one the token `<0x0A>` spells one byte; for every other token the decoder is asked for its text after an anchor, a token that
-//! ends any special treatment of a text's beginning.
+//! A tokenizer's decoder works on a whole text: it joins the tokens' bytes, and drops the space that was put
+//! before the text. A stream needs each token alone. In a byte-level vocabulary each character of a token
+//! spells one byte; in a SentencePiece one the token `<0x0A>` spells one byte; for every other token the
+//! decoder is asked for its text after an anchor, a token that ends any special treatment of a text's
+//! beginning.
 
 use std::sync::LazyLock;
 
@@ -29,11 +30,20 @@ impl TokenBytes {
     }
 
     /// Appends the bytes of token `id`; nothing for an unknown id.
-    pub(super) fn append(&self, tokenizer: &Tokenizer, id: u32, bytes: &mut Vec<u8>) -> tokenizers::Result<()> {
+    pub(super) fn append(
+        &self,
+        tokenizer: &Tokenizer,
+        id: u32,
+        bytes: &mut Vec<u8>,
+    ) -> tokenizers::Result<()> {
         match self {
             Self::ByteLevel => append_byte_level(&tokenizer.id_to_token(id).unwrap_or_default(), bytes),
             Self::Text { byte_fallback, anchor } => {
-                let byte = if *byte_fallback { tokenizer.id_to_token(id).and_then(|token| fallback_byte(&token)) } else { None };
+                let byte = if *byte_fallback {
+                    tokenizer.id_to_token(id).and_then(|token| fallback_byte(&token))
+                } else {
+                    None
+                };
                 match byte {
                     Some(byte) => bytes.push(byte),
                     None => bytes.extend_from_slice(text_after(tokenizer, anchor.as_ref(), id)?.as_bytes()),

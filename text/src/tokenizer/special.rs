@@ -1,7 +1,8 @@
 //! BOS and EOS around a prompt, as transformers adds them.
 //!
-//! For the Llama and Gemma classes transformers ignores what `tokenizer.json` says about them and goes by `add_bos_token` and
-//! `add_eos_token` of `tokenizer_config.json`. Everything else is as `tokenizer.json` has it.
+//! For the Llama and Gemma classes transformers ignores what `tokenizer.json` says about them and goes by
+//! `add_bos_token` and `add_eos_token` of `tokenizer_config.json`. Everything else is as `tokenizer.json` has
+//! it.
 
 use serde_json::{Value, json};
 use tokenizers::{Encoding, PostProcessorWrapper, Tokenizer};
@@ -47,7 +48,10 @@ fn wanted(
     let token = if config.has(field) { config.token(field) } else { Some(default) };
     let Some(token) = token.filter(|_| add) else { return Ok(None) };
     let Some(id) = tokenizer.token_to_id(token) else {
-        return Err(TextError::file(config.file(), format_args!("{field}: {token:?} is not in tokenizer.json")));
+        return Err(TextError::file(
+            config.file(),
+            format_args!("{field}: {token:?} is not in tokenizer.json"),
+        ));
     };
     Ok(Some((token.to_owned(), id)))
 }
@@ -60,15 +64,17 @@ fn added_now(tokenizer: &Tokenizer, config: &Config) -> Result<Vec<u32>, TextErr
 
 /// A `TemplateProcessing` as `tokenizer.json` would spell it.
 fn template(bos: Option<&(String, u32)>, eos: Option<&(String, u32)>) -> Value {
-    let piece = |(token, _): &(String, u32), part: u32| json!({"SpecialToken": {"id": token, "type_id": part}});
+    let piece =
+        |(token, _): &(String, u32), part: u32| json!({"SpecialToken": {"id": token, "type_id": part}});
     let part = |sequence: &str, part: u32| {
         let text = json!({"Sequence": {"id": sequence, "type_id": part}});
         let bos = bos.map(|token| piece(token, part));
         bos.into_iter().chain([text]).chain(eos.map(|token| piece(token, part))).collect::<Vec<_>>()
     };
-    let special = [bos, eos].into_iter().flatten().map(|(token, id)| {
-        (token.clone(), json!({"id": token, "ids": [id], "tokens": [token]}))
-    });
+    let special = [bos, eos]
+        .into_iter()
+        .flatten()
+        .map(|(token, id)| (token.clone(), json!({"id": token, "ids": [id], "tokens": [token]})));
     let pair = [part("A", 0), part("B", 1)].concat();
     json!({
         "type": "TemplateProcessing",

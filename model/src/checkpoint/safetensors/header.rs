@@ -55,7 +55,8 @@ pub(super) fn read(file: &File, bytes: u64) -> Result<HashMap<String, Tensor>, S
 
 fn read_text(file: &File, bytes: u64) -> Result<Vec<u8>, String> {
     let mut prefix = [0u8; 8];
-    file.read_exact_at(&mut prefix, 0).map_err(|_| format!("{bytes} bytes are too few for a safetensors file"))?;
+    file.read_exact_at(&mut prefix, 0)
+        .map_err(|_| format!("{bytes} bytes are too few for a safetensors file"))?;
     let length = u64::from_le_bytes(prefix);
     if length > MAX_HEADER_BYTES {
         return Err(format!("header: length {length} is over the limit of {MAX_HEADER_BYTES}"));
@@ -116,7 +117,9 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         while let Some(Text(name)) = map.next_key()? {
             if name.len() > MAX_NAME_BYTES {
                 let (start, bytes): (String, _) = (name.chars().take(32).collect(), name.len());
-                return Err(A::Error::custom(format!("name {start}... has {bytes} bytes, at most {MAX_NAME_BYTES}")));
+                return Err(A::Error::custom(format!(
+                    "name {start}... has {bytes} bytes, at most {MAX_NAME_BYTES}"
+                )));
             }
             if name != "__metadata__" {
                 let entry = map.next_value().map_err(|e| A::Error::custom(format!("tensor {name}: {e}")))?;

@@ -44,8 +44,11 @@ impl ChatRequest {
         if self.messages.iter().any(Message::has_image) {
             return Err(Invalid::Modality("image").into());
         }
-        let fields =
-            NotYet { n: self.n, presence_penalty: self.presence_penalty, logit_bias: self.logit_bias.as_ref() };
+        let fields = NotYet {
+            n: self.n,
+            presence_penalty: self.presence_penalty,
+            logit_bias: self.logit_bias.as_ref(),
+        };
         Ok(fields.check()?)
     }
 
@@ -56,7 +59,9 @@ impl ChatRequest {
 
     /// Whether the answer is to have a form; plain text is none.
     fn wants_format(&self) -> bool {
-        self.response_format.as_ref().is_some_and(|format| format.get("type").is_none_or(|kind| kind != "text"))
+        self.response_format
+            .as_ref()
+            .is_some_and(|format| format.get("type").is_none_or(|kind| kind != "text"))
     }
 
     pub(super) fn streams(&self) -> bool {
@@ -131,7 +136,8 @@ impl TryFrom<RawMessage> for Message {
     /// Tool calls of the assistant become the content of a message that has none.
     fn try_from(raw: RawMessage) -> Result<Self, Self::Error> {
         let RawMessage { role, content, tool_calls, name, tool_call_id } = raw;
-        let content = content.or_else(|| tool_calls.map(|calls| Content::Text(Value::Array(calls).to_string())));
+        let content =
+            content.or_else(|| tool_calls.map(|calls| Content::Text(Value::Array(calls).to_string())));
         let content = content.ok_or("data did not match any variant of untagged enum MessageBody")?;
         Ok(Self { role, content, name, tool_call_id })
     }

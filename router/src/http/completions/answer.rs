@@ -1,7 +1,8 @@
 //! What `/v1/completions` answers.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::http::openai::Scored;
 use crate::http::openai::pieces::Piece;
@@ -31,7 +32,7 @@ pub(super) struct Choice {
 struct Logprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<f32>,
-    top_logprobs: Vec<Map<String, Value>>,
+    top_logprobs: Vec<BTreeMap<String, f32>>,
     text_offset: Vec<usize>,
 }
 
@@ -65,7 +66,9 @@ impl Logprobs {
             logprobs.tokens.push(scored.token.text.clone());
             logprobs.token_logprobs.push(logprob(&scored.token));
             let most_likely = scored.top.iter().take(top);
-            logprobs.top_logprobs.push(most_likely.map(|token| (token.text.clone(), logprob(token).into())).collect());
+            logprobs
+                .top_logprobs
+                .push(most_likely.map(|token| (token.text.clone(), logprob(token))).collect());
         }
         logprobs
     }
@@ -81,7 +84,12 @@ pub(super) struct CompletionChunks {
 }
 
 impl CompletionChunks {
-    pub(super) fn new(identity: Identity, logprobs: Option<u32>, include_usage: bool, prompts: usize) -> Self {
+    pub(super) fn new(
+        identity: Identity,
+        logprobs: Option<u32>,
+        include_usage: bool,
+        prompts: usize,
+    ) -> Self {
         Self { identity, logprobs, include_usage, offsets: vec![0; prompts] }
     }
 }

@@ -72,8 +72,11 @@ impl CompletionRequest {
         if self.best_of.is_some_and(|count| count != 1) {
             return Err(Invalid::NotYet("best_of").into());
         }
-        let fields =
-            NotYet { n: self.n, presence_penalty: self.presence_penalty, logit_bias: self.logit_bias.as_ref() };
+        let fields = NotYet {
+            n: self.n,
+            presence_penalty: self.presence_penalty,
+            logit_bias: self.logit_bias.as_ref(),
+        };
         Ok(fields.check()?)
     }
 

@@ -67,7 +67,11 @@ impl Pieces {
             if reason.is_some() {
                 self.generation.stop(self.generated);
             }
-            return Some(Ok(Piece { text, tokens, end: reason.map(|reason| (reason, self.generation.timings)) }));
+            return Some(Ok(Piece {
+                text,
+                tokens,
+                end: reason.map(|reason| (reason, self.generation.timings)),
+            }));
         }
     }
 }

@@ -53,7 +53,10 @@ fn chunks<W: Wording>(generations: Vec<Pieces>, wording: W) -> impl Stream<Item 
                 if let Some((_, timings)) = piece.end {
                     sum = sum.plus(timings);
                 }
-                (wording.piece(index, piece).into_iter().map(Ok).collect::<Vec<_>>(), Some((merged, wording, sum)))
+                (
+                    wording.piece(index, piece).into_iter().map(Ok).collect::<Vec<_>>(),
+                    Some((merged, wording, sum)),
+                )
             }
             Some((_, Err(failure))) => (vec![Err(failure)], None),
             None => (wording.usage(sum.into()).into_iter().map(Ok).collect(), None),

@@ -90,18 +90,26 @@ mod tests {
     }
 
     /// The text shown after each token, how many tokens it came from, and the reason of the end.
-    fn shown(stops: &[&str], texts: &[&str], end: Option<Finish>) -> Vec<(String, usize, Option<&'static str>)> {
+    fn shown(
+        stops: &[&str],
+        texts: &[&str],
+        end: Option<&Finish>,
+    ) -> Vec<(String, usize, Option<&'static str>)> {
         let mut trimmer = Trimmer::new(&stops.iter().map(|stop| (*stop).to_owned()).collect::<Vec<_>>());
         let last = texts.len() - 1;
         let each = texts.iter().enumerate().map(|(index, text)| {
-            let finish = end.as_ref().filter(|_| index == last);
+            let finish = end.filter(|_| index == last);
             let trimmed = trimmer.push(token(text), Vec::new(), finish);
             (trimmed.text, trimmed.tokens.len(), trimmed.reason)
         });
         each.collect()
     }
 
-    fn line(text: &str, tokens: usize, reason: Option<&'static str>) -> (String, usize, Option<&'static str>) {
+    fn line(
+        text: &str,
+        tokens: usize,
+        reason: Option<&'static str>,
+    ) -> (String, usize, Option<&'static str>) {
         (text.to_owned(), tokens, reason)
     }
 
@@ -109,7 +117,7 @@ mod tests {
     fn text_passes_and_special_tokens_do_not() {
         let end = finish("one two", FinishReason::EosToken);
         let lines = [line("one", 1, None), line(" two", 1, None), line("", 0, Some("stop"))];
-        assert_eq!(shown(&[], &["one", " two", "</s>"], Some(end)), lines);
+        assert_eq!(shown(&[], &["one", " two", "</s>"], Some(&end)), lines);
     }
 
     #[test]
@@ -124,18 +132,27 @@ mod tests {
         let lines = [line("a", 1, None), line("", 0, None), line("ENx", 2, None)];
         assert_eq!(shown(&["END"], &["a", "EN", "x"], None), lines);
         let end = finish("aEN", FinishReason::Length);
-        assert_eq!(shown(&["END"], &["a", "EN"], Some(end)), [line("a", 1, None), line("EN", 1, Some("length"))]);
+        assert_eq!(
+            shown(&["END"], &["a", "EN"], Some(&end)),
+            [line("a", 1, None), line("EN", 1, Some("length"))]
+        );
     }
 
     #[test]
     fn the_end_brings_what_no_token_had() {
         let end = finish("a\u{FFFD}", FinishReason::Length);
-        assert_eq!(shown(&[], &["a", ""], Some(end)), [line("a", 1, None), line("\u{FFFD}", 1, Some("length"))]);
+        assert_eq!(
+            shown(&[], &["a", ""], Some(&end)),
+            [line("a", 1, None), line("\u{FFFD}", 1, Some("length"))]
+        );
     }
 
     #[test]
     fn the_shards_stop_is_a_stop_also_where_the_text_does_not_show_it() {
         let end = finish("a", FinishReason::StopSequence);
-        assert_eq!(shown(&["</s>"], &["a", "</s>"], Some(end)), [line("a", 1, None), line("", 0, Some("stop"))]);
+        assert_eq!(
+            shown(&["</s>"], &["a", "</s>"], Some(&end)),
+            [line("a", 1, None), line("", 0, Some("stop"))]
+        );
     }
 }
