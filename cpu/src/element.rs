@@ -86,7 +86,7 @@ unsafe impl Element for bf16 {
     fn narrow(values: &[f32], out: &mut [Self]) {
         for (value, out) in values.iter().zip(out) {
             let bits = value.to_bits();
-            let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+            let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
             let quiet = bits >> 16 | 0x40;
             *out = Self::from_bits(if value.is_nan() { quiet } else { rounded } as u16);
         }
@@ -122,5 +122,6 @@ mod tests {
         assert_eq!(narrowed::<f16>(f32::NEG_INFINITY), -65504.0);
         assert!(narrowed::<f16>(f32::NAN).is_nan());
         assert!(narrowed::<bf16>(f32::from_bits(0x7f80_0001)).is_nan());
+        assert!(narrowed::<bf16>(f32::from_bits(u32::MAX)).is_nan());
     }
 }

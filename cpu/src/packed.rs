@@ -23,7 +23,7 @@ pub(crate) const HALVES: usize = 2;
 /// Outputs of a panel.
 pub(crate) const PANEL: usize = HALVES * LANES;
 /// Values read from a checkpoint at a time and thread.
-const READ: usize = 1 << 18;
+const READ: usize = 1 << 15;
 
 /// The values of one input for the outputs of a panel.
 pub(crate) type Column<T> = [[T; LANES]; HALVES];
@@ -102,9 +102,9 @@ fn interleave<T: Element>(values: &[f32], cols: usize, panels: &mut [T]) {
         for (square, out) in panel.chunks_mut(PANEL * LANES).enumerate() {
             let (first, width) = (square * LANES, out.len() / PANEL);
             let mut turned = [[0.0; PANEL]; LANES];
-            for (index, row) in rows.chunks_exact(cols).enumerate() {
-                for (value, turned) in row[first..first + width].iter().zip(&mut turned) {
-                    turned[index] = *value;
+            for (index, row) in rows.chunks_exact(cols).take(PANEL).enumerate() {
+                for (turned, value) in turned.iter_mut().zip(&row[first..first + width]) {
+                    turned[index % PANEL] = *value;
                 }
             }
             T::narrow(&turned.as_flattened()[..out.len()], out);

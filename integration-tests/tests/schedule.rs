@@ -1,5 +1,7 @@
 //! The router's engine against mock shards on the real wire: streams, batches, failures, cancellation, health.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "this is a test")]
+
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -222,7 +224,7 @@ async fn limits_that_do_not_go_together_are_refused() {
         ),
         (
             refused(Options { stubborn: Some((10, 20)), ..Options::default() }, |c| {
-                c.max_input_tokens = Some(11)
+                c.max_input_tokens = Some(11);
             })
             .await,
             "Backend failed: Unable to warmup the Python model shards: Server error: `max_input_tokens` was set \

@@ -1,4 +1,5 @@
-//! A panic is a bug: whatever thread it is in, the process says so and ends, so that no half of it lives on.
+//! A panic is a bug: whatever thread it is in, the process says so and ends, so that no half of it lives on. The
+//! exception is a library that panics on a bad file, where the caller makes an error of it.
 
 use crate::error::BUG;
 
@@ -6,8 +7,10 @@ use crate::error::BUG;
 pub fn end_process_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        end();
+        if !gristmill_text::contained::is_contained() {
+            report(panic);
+            end();
+        }
     }));
 }
 

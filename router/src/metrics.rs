@@ -108,7 +108,7 @@ pub(crate) fn step(method: &'static str, elapsed: Duration, timings: Option<Timi
     }
 }
 
-/// The answer of a step has been handed on.
+/// The answer of a step has been handed on, and ended rows have been removed.
 pub(crate) fn filtered(method: &'static str, elapsed: Duration) {
     histogram!("tgi_batch_filter_duration", "method" => method).record(elapsed);
 }

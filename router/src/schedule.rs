@@ -53,6 +53,18 @@ pub struct Scheduler {
 struct InFlight {
     requests: Vec<u64>,
     batches: Vec<u64>,
+    /// Tokens its batches can grow to.
+    max_tokens: u64,
+}
+
+impl InFlight {
+    fn of(batches: &[CachedBatch]) -> Self {
+        Self {
+            requests: batches.iter().flat_map(|batch| batch.request_ids.iter().copied()).collect(),
+            batches: batches.iter().map(|batch| batch.id).collect(),
+            max_tokens: max_tokens(batches),
+        }
+    }
 }
 
 impl Scheduler {
@@ -129,7 +141,7 @@ impl Scheduler {
         Load {
             queued: self.queue.len(),
             running: self.running.len(),
-            max_tokens: self.batches.iter().map(|batch| u64::from(batch.max_tokens)).sum(),
+            max_tokens: self.in_flight.max_tokens + max_tokens(&self.batches),
         }
     }
 
@@ -145,14 +157,13 @@ impl Scheduler {
         }
         let gone = |batch: &CachedBatch| batch.request_ids.iter().any(|id| !self.running.contains_key(id));
         let index = self.batches.iter().position(gone)?;
-        let batch = self.batches.remove(index);
-        let keep: Vec<u64> =
-            batch.request_ids.into_iter().filter(|id| self.running.contains_key(id)).collect();
-        if keep.is_empty() {
+        let mut batch = self.batches.remove(index);
+        batch.request_ids.retain(|id| self.running.contains_key(id));
+        if batch.request_ids.is_empty() {
             return Some(Call::Clear { batch: batch.id });
         }
-        self.in_flight = InFlight { requests: keep.clone(), batches: vec![batch.id] };
-        Some(Call::Filter { batch: batch.id, keep })
+        self.in_flight = InFlight::of(std::slice::from_ref(&batch));
+        Some(Call::Filter { batch: batch.id, keep: batch.request_ids })
     }
 
     fn decode(&mut self) -> Option<Call> {
@@ -161,10 +172,7 @@ impl Scheduler {
         }
         self.waited += 1;
         let batches = std::mem::take(&mut self.batches);
-        self.in_flight = InFlight {
-            requests: batches.iter().flat_map(|batch| batch.request_ids.iter().copied()).collect(),
-            batches: batches.iter().map(|batch| batch.id).collect(),
-        };
+        self.in_flight = InFlight::of(&batches);
         Some(Call::Decode { batches })
     }
 
@@ -221,4 +229,8 @@ impl Scheduler {
             blocks.give_back(entry.take_blocks());
         }
     }
+}
+
+fn max_tokens(batches: &[CachedBatch]) -> u64 {
+    batches.iter().map(|batch| u64::from(batch.max_tokens)).sum()
 }

@@ -21,6 +21,8 @@ use crate::prompt::{Prompt, PromptRules};
 const COMMANDS: usize = 64;
 /// Wait before a full queue is tried again.
 const RETRY: Duration = Duration::from_millis(1);
+/// Characters of a warmup's prompt that are used.
+const WARMUP_CHARACTERS: usize = 128;
 
 /// What this shard says about itself.
 #[derive(Clone, Debug)]
@@ -107,6 +109,15 @@ impl Service {
     }
 }
 
+/// A warmup runs one short step, for which the largest prompt need not be tokenized.
+fn shortened(mut request: Request) -> Request {
+    if !request.inputs.is_empty() {
+        request.inputs = request.inputs.chars().take(WARMUP_CHARACTERS).collect();
+        request.input_chunks = None;
+    }
+    request
+}
+
 /// Executes commands in order until the service is gone or the device lost.
 fn serve(mut engine: Engine, commands: &Receiver<Command>, lost: &AtomicBool) {
     while let Ok(command) = commands.recv() {
@@ -175,7 +186,7 @@ impl TextGenerationService for Service {
         let limits = self.limits(&request);
         let first =
             request.batch.unwrap_or_default().requests.into_iter().next().ok_or(CallError::EmptyBatch)?;
-        let prompts = self.prompts(vec![first]).await?;
+        let prompts = self.prompts(vec![shortened(first)]).await?;
         let max_prefill_tokens = request.max_prefill_tokens as usize;
         let prompt = prompts.into_iter().next().ok_or(CallError::EmptyBatch)?;
         self.ask(|reply| Command::Warmup { prompt: Box::new(prompt), max_prefill_tokens, reply }).await?;

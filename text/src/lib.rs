@@ -6,6 +6,7 @@
 //! | `detokenizer.rs` | [`Detokenizer`]: one row's tokens to text, never half a character |
 //! | `stop.rs` | [`StopStrings`] ends a row on the shard as TGI does, [`StopCutter`] cuts a stream as OpenAI does |
 //! | `template.rs` | [`ChatTemplate`]: messages to a prompt, rendered as transformers renders |
+//! | `contained.rs` | panics of the libraries that read all this |
 //! | `limits.rs` | the bounds on all of these |
 //!
 //! All files are data from outside: what is too large, too deep or too slow ends in a [`TextError`] that
@@ -13,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+pub mod contained;
 pub mod detokenizer;
 pub mod error;
 pub mod limits;

@@ -4,13 +4,13 @@ mod bytes;
 mod special;
 
 use std::collections::HashSet;
-use std::panic;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use crate::TextError;
 use crate::config::{Config, read_bounded};
+use crate::contained::contain;
 use crate::limits::{MAX_ADDED_TOKEN_BYTES, MAX_ADDED_TOKENS, MAX_TOKEN_ID, MAX_TOKENIZER_BYTES};
 use bytes::TokenBytes;
 
@@ -135,8 +135,8 @@ impl Tokenizer {
 fn parse(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     check_added_tokens(json)?;
     // The library panics on some files that are JSON but no tokenizer.
-    let parsed = panic::catch_unwind(|| tokenizers::Tokenizer::from_bytes(json));
-    let mut inner = parsed.map_err(|_| "not a tokenizer")?.map_err(|error| error.to_string())?;
+    let parsed = contain(|| tokenizers::Tokenizer::from_bytes(json));
+    let mut inner = parsed.ok_or("not a tokenizer")?.map_err(|error| error.to_string())?;
     inner.with_padding(None);
     inner.with_truncation(None).map_err(|error| error.to_string())?;
     Ok(inner)

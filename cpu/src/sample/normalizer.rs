@@ -21,6 +21,13 @@ impl Normalizer {
         (logit - self.max) - self.log_sum
     }
 
+    /// Of every token.
+    pub(super) fn probabilities(&self, isa: Isa, logits: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; logits.len()];
+        isa.run(Probabilities { logits, normalizer: *self, out: &mut out });
+        out
+    }
+
     /// `- sum of p ln p`.
     pub(super) fn entropy(&self, isa: Isa, logits: &[f32]) -> f32 {
         isa.run(Entropy { logits, normalizer: *self })
@@ -64,6 +71,25 @@ impl Task for SumExp<'_> {
             sum = s.add(sum, exp(s, s.sub(s.load_part(logits, f32::NEG_INFINITY), max)));
         }
         s.sum(sum)
+    }
+}
+
+struct Probabilities<'a> {
+    logits: &'a [f32],
+    normalizer: Normalizer,
+    out: &'a mut [f32],
+}
+
+impl Task for Probabilities<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (max, log_sum) = (s.splat(self.normalizer.max), s.splat(self.normalizer.log_sum));
+        for (logits, out) in self.logits.chunks(LANES).zip(self.out.chunks_mut(LANES)) {
+            let logprob = s.sub(s.sub(s.load_part(logits, f32::NEG_INFINITY), max), log_sum);
+            s.store_part(exp(s, logprob), out);
+        }
     }
 }
 

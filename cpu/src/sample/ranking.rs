@@ -5,6 +5,7 @@
 //! the value of a token that was taken out, is not ranked.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 /// Bits of a value's integer that choose its bin: sign, exponent and three of the fraction.
 const BITS: u32 = 12;
@@ -42,10 +43,7 @@ impl<'a> Ranking<'a> {
             count += self.bins[self.below] as usize;
         }
         let bins = self.below..end;
-        self.batch.clear();
-        let tokens = (0u32..).zip(self.values).filter(|&(_, &value)| bins.contains(&bin(value)));
-        self.batch.extend(tokens.map(|(id, _)| id));
-        self.batch.sort_unstable_by_key(|&id| (Reverse(order(self.values[id as usize])), id));
+        self.batch = sorted(self.values, bins);
         self.given = 0;
         self.total += count;
     }
@@ -62,6 +60,36 @@ impl Iterator for Ranking<'_> {
         self.given += 1;
         Some((id, self.values[id as usize]))
     }
+}
+
+/// The token at which the mass of all tokens down to it reaches `mass`, and its value; none when it never does.
+///
+/// Whole bins are passed over by their mass, summed in the order of tokens; only the bin in question is sorted.
+pub(super) fn reach(values: &[f32], masses: &[f32], mass: f32) -> Option<(u32, f32)> {
+    let mut bins = vec![0.0; 1 << BITS];
+    values.iter().zip(masses).for_each(|(&value, &mass)| bins[bin(value)] += f64::from(mass));
+    let mut sum = 0.0;
+    for bin in (FINITE..1 << BITS).rev() {
+        if sum + bins[bin] >= f64::from(mass) {
+            let reaches = |id: &u32| {
+                sum += f64::from(masses[*id as usize]);
+                sum >= f64::from(mass)
+            };
+            let tokens = sorted(values, bin..bin + 1);
+            let last = tokens.iter().copied().find(reaches).or(tokens.last().copied())?;
+            return Some((last, values[last as usize]));
+        }
+        sum += bins[bin];
+    }
+    None
+}
+
+/// The tokens of some bins, ranked.
+fn sorted(values: &[f32], bins: Range<usize>) -> Vec<u32> {
+    let tokens = (0u32..).zip(values).filter(|&(_, &value)| bins.contains(&bin(value)));
+    let mut tokens: Vec<u32> = tokens.map(|(id, _)| id).collect();
+    tokens.sort_unstable_by_key(|&id| (Reverse(order(values[id as usize])), id));
+    tokens
 }
 
 /// An integer that orders as the value does; the two zeros are one.
@@ -94,6 +122,22 @@ mod tests {
             let mut expected: Vec<u32> = (0..values.len() as u32).filter(|id| value(id) > f32::NEG_INFINITY).collect();
             expected.sort_by(|a, b| value(b).partial_cmp(&value(a)).unwrap());
             prop_assert_eq!(Ranking::new(&values).map(|(id, _)| id).collect::<Vec<_>>(), expected);
+        }
+
+        #[test]
+        fn mass_is_reached_where_a_sorted_sum_reaches_it(
+            values in prop::collection::vec(prop_oneof![-9.0f32..9.0, Just(1.0), Just(f32::NEG_INFINITY)], 1..300),
+            mass in 0.0f32..1.2,
+        ) {
+            let total: f32 = values.iter().map(|value| value.exp()).sum();
+            // Multiples of 2^-20, so that no order of summation rounds.
+            let masses: Vec<f32> = values.iter().map(|value| (value.exp() / total * 1_048_576.0).floor() / 1_048_576.0).collect();
+            let mut sum = 0.0;
+            let expected = Ranking::new(&values).find(|&(id, _)| {
+                sum += f64::from(masses[id as usize]);
+                sum >= f64::from(mass)
+            });
+            prop_assert_eq!(reach(&values, &masses, mass), expected);
         }
     }
 }

@@ -1,12 +1,11 @@
 //! Warpers: temperature, and filters that take tokens out by setting their logits to minus infinity.
 //!
-//! What they keep is what the warpers of TGI and transformers keep, and always at least one token. Cumulated mass is
-//! summed in f64 in the order of the ranking.
+//! What they keep is what the warpers of TGI and transformers keep, and always at least one token.
 
 use gristmill_model::sampling::Sampling;
 
 use super::normalizer::Normalizer;
-use super::ranking::Ranking;
+use super::ranking::{Ranking, reach};
 use crate::simd::Isa;
 
 pub(super) fn apply(isa: Isa, logits: &mut [f32], sampling: &Sampling) {
@@ -33,17 +32,13 @@ fn top_k(logits: &mut [f32], count: usize) {
 
 /// Keeps the highest logits until their mass reaches `mass`.
 fn top_p(isa: Isa, logits: &mut [f32], mass: f32) {
-    let normalizer = Normalizer::of(isa, logits);
-    let (mut before, mut kept) = (0.0, Vec::new());
-    for (id, logit) in Ranking::new(logits) {
-        if before >= f64::from(mass) && !kept.is_empty() {
-            break;
+    let masses = Normalizer::of(isa, logits).probabilities(isa, logits);
+    let Some((last, lowest)) = reach(logits, &masses, mass) else { return };
+    for (id, logit) in (0..).zip(logits) {
+        if *logit < lowest || (*logit == lowest && id > last) {
+            *logit = f32::NEG_INFINITY;
         }
-        kept.push((id, logit));
-        before += f64::from(normalizer.logprob(logit)).exp();
     }
-    logits.fill(f32::NEG_INFINITY);
-    kept.into_iter().for_each(|(id, logit)| logits[id as usize] = logit);
 }
 
 /// Keeps the tokens whose surprise is nearest to the expected one until their mass reaches `mass`, with ties.
@@ -52,15 +47,9 @@ fn typical_p(isa: Isa, logits: &mut [f32], mass: f32) {
     let entropy = normalizer.entropy(isa, logits);
     let nearness = |logit: f32| -(-normalizer.logprob(logit) - entropy).abs();
     let values: Vec<f32> = logits.iter().map(|&logit| nearness(logit)).collect();
-    let (mut sum, mut last) = (0.0, f32::NEG_INFINITY);
-    for (id, value) in Ranking::new(&values) {
-        sum += f64::from(normalizer.logprob(logits[id as usize])).exp();
-        if sum >= f64::from(mass) {
-            last = value;
-            break;
-        }
+    if let Some((_, last)) = reach(&values, &normalizer.probabilities(isa, logits), mass) {
+        filter(logits, |logit| nearness(logit) >= last);
     }
-    filter(logits, |logit| nearness(logit) >= last);
 }
 
 fn filter(logits: &mut [f32], keep: impl Fn(f32) -> bool) {

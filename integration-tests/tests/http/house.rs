@@ -234,6 +234,8 @@ fn sigterm_lets_streams_finish_and_takes_no_more() {
     let mut stream = started(&rig, "/generate_stream");
     // Neither an idle connection nor half a request holds the server up.
     let idle = TcpStream::connect(rig.server.address()).unwrap();
+    let mut half = TcpStream::connect(rig.server.address()).unwrap();
+    half.write_all(b"POST /generate HTTP/1.1\r\nhost: x\r\n").unwrap();
     rig.server.terminate();
     rig.server.wait_for_output("signal received, starting graceful shutdown");
     while TcpStream::connect(rig.server.address()).is_ok() {
@@ -243,7 +245,7 @@ fn sigterm_lets_streams_finish_and_takes_no_more() {
     let rest = stream.rest();
     assert_eq!((rest.len(), rest[2]["generated_text"].is_string()), (3, true));
     assert!(rig.server.wait().success());
-    drop(idle);
+    drop((idle, half));
 }
 
 #[test]

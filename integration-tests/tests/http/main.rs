@@ -1,5 +1,7 @@
 //! The HTTP routes of the real program, in front of shards without a model.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
+
 mod errors;
 mod house;
 mod numbers;
@@ -10,8 +12,9 @@ use std::path::Path;
 
 use gristmill_integration_tests::client::Client;
 use gristmill_integration_tests::mock_shard::vocabulary::continuation;
-use gristmill_integration_tests::mock_shard::{Call, MockShards, Options};
+use gristmill_integration_tests::mock_shard::{Call, Message, MockShards, Options};
 use gristmill_integration_tests::server::Server;
+use gristmill_proto::v3::Request;
 use gristmill_text::Tokenizer;
 
 /// A router and its shards. The router goes first: shards that are gone are an error to it.
@@ -36,6 +39,16 @@ impl Rig {
     fn wait_for(&self, enough: impl FnMut(&[Call]) -> bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(self.shards.wait_for(enough));
+    }
+
+    /// The last request that the shards were given.
+    fn last_request(&self) -> Request {
+        let prefill = |call: &Call| match &call.message {
+            Message::Prefill(prefill) => prefill.batch.clone(),
+            _ => None,
+        };
+        let batch = self.shards.calls().iter().rev().find_map(prefill).unwrap();
+        batch.requests[0].clone()
     }
 
     /// A value in `/metrics`.

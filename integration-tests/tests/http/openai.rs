@@ -1,7 +1,7 @@
 //! `/v1/*` and `/chat_tokenize`, with OpenAI's meaning.
 
 use gristmill_integration_tests::mock_shard::vocabulary::{self, continuation, texts};
-use gristmill_integration_tests::mock_shard::{Message, Options, Rpc};
+use gristmill_integration_tests::mock_shard::{Options, Rpc};
 use serde_json::{Value, json};
 
 use crate::{Rig, generated, ids};
@@ -17,14 +17,16 @@ fn chatted(content: &str, count: usize) -> Vec<u32> {
 }
 
 fn chat(content: &str, more: Value) -> Value {
-    let mut body = json!({"model": "tgi", "messages": [{"role": "user", "content": content}]});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
+    extended(json!({"model": "tgi", "messages": [{"role": "user", "content": content}]}), more)
 }
 
-fn completion(prompt: Value, more: Value) -> Value {
-    let mut body = json!({"model": "m", "prompt": prompt});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+fn completion(prompt: impl Into<Value>, more: Value) -> Value {
+    extended(json!({"model": "m", "prompt": prompt.into()}), more)
+}
+
+fn extended(mut body: Value, more: Value) -> Value {
+    let (Value::Object(fields), Value::Object(more)) = (&mut body, more) else { panic!("no objects") };
+    fields.extend(more);
     body
 }
 
@@ -93,31 +95,21 @@ fn a_chat_streams_role_text_and_reason_then_done() {
     assert_eq!(chunks[5], "[DONE]");
 }
 
-/// What came last in the calls: the parameters of a request.
-fn last_request(rig: &Rig) -> gristmill_proto::v3::Request {
-    let calls = rig.shards.calls();
-    let last = calls.iter().rev().find_map(|call| match &call.message {
-        Message::Prefill(prefill) => Some(prefill.batch.as_ref().unwrap().requests[0].clone()),
-        _ => None,
-    });
-    last.unwrap()
-}
-
 #[test]
 fn temperature_zero_is_greedy_absent_samples_and_top_p_one_is_off() {
     let rig = Rig::new(&[]);
     let sent = |more: Value| {
         let answer = rig.client.post("/v1/chat/completions", &chat("hi", more));
         assert_eq!(answer.status, 200, "{answer:?}");
-        let parameters = last_request(&rig).parameters.unwrap();
+        let parameters = rig.last_request().parameters.unwrap();
         (parameters.do_sample, parameters.temperature, parameters.top_p)
     };
     assert_eq!(sent(json!({"max_tokens": 1, "temperature": 0, "top_p": 0.5})), (false, 1.0, 1.0));
     assert_eq!(sent(json!({"max_tokens": 1})), (true, 1.0, 1.0));
     assert_eq!(sent(json!({"max_completion_tokens": 1, "temperature": 0.5, "top_p": 1})), (true, 0.5, 1.0));
     assert_eq!(sent(json!({"max_tokens": 1, "temperature": 0.5, "top_p": 0.25})), (true, 0.5, 0.25));
-    assert_eq!(last_request(&rig).stopping_parameters.unwrap().max_new_tokens, 1);
-    assert!(!last_request(&rig).add_special_tokens);
+    assert_eq!(rig.last_request().stopping_parameters.unwrap().max_new_tokens, 1);
+    assert!(!rig.last_request().add_special_tokens);
 }
 
 /// Each stop string is found wherever it begins, and neither it nor what follows is shown.
@@ -214,7 +206,7 @@ fn messages_have_many_forms() {
 #[test]
 fn one_prompt_is_completed() {
     let rig = Rig::new(&[]);
-    let answer = rig.client.post("/v1/completions", &completion(json!("hi"), json!({"max_tokens": 3})));
+    let answer = rig.client.post("/v1/completions", &completion("hi", json!({"max_tokens": 3})));
     assert_eq!(answer.status, 200, "{answer:?}");
     let body = answer.json();
     assert!(body["id"].as_str().unwrap().starts_with("cmpl-"));
@@ -230,7 +222,7 @@ fn one_prompt_is_completed() {
 fn several_prompts_are_completed_together() {
     let rig = Rig::new(&[]);
     let prompts = ["one", "two", "three"];
-    let answer = rig.client.post("/v1/completions", &completion(json!(prompts), json!({"max_tokens": 2})));
+    let answer = rig.client.post("/v1/completions", &completion(prompts.to_vec(), json!({"max_tokens": 2})));
     let body = answer.json();
     for (index, prompt) in prompts.iter().enumerate() {
         assert_eq!(body["choices"][index]["index"], index);
@@ -247,7 +239,7 @@ fn several_prompts_are_completed_together() {
 fn several_prompts_stream_together_told_apart_by_index() {
     let rig = Rig::new(&[]);
     let more = json!({"max_tokens": 2, "stream": true, "stream_options": {"include_usage": true}});
-    let chunks = rig.client.stream("/v1/completions", &completion(json!(["one", "two"]), more)).rest();
+    let chunks = rig.client.stream("/v1/completions", &completion(vec!["one", "two"], more)).rest();
     for (index, prompt) in ["one", "two"].iter().enumerate() {
         let choices: Vec<_> =
             chunks.iter().map(|c| &c["choices"][0]).filter(|c| c["index"] == index).collect();
@@ -263,7 +255,7 @@ fn several_prompts_stream_together_told_apart_by_index() {
 #[test]
 fn completion_logprobs_have_offsets() {
     let rig = Rig::new(&[]);
-    let body = completion(json!("hi"), json!({"max_tokens": 2, "logprobs": 1}));
+    let body = completion("hi", json!({"max_tokens": 2, "logprobs": 1}));
     let logprobs = rig.client.post("/v1/completions", &body).json()["choices"][0]["logprobs"].clone();
     let tokens = generated("hi", 2);
     let each: Vec<_> = tokens.iter().map(|id| vocabulary::text(*id)).collect();
@@ -300,12 +292,12 @@ fn what_cannot_be_honoured_is_refused_by_name() {
     for (more, field) in shared {
         let text = format!("Input validation error: {field} is not yet supported");
         refused(chat_path, chat("hi", more.clone()), &text, field);
-        refused("/v1/completions", completion(json!("hi"), more), &text, field);
+        refused("/v1/completions", completion("hi", more), &text, field);
     }
     for field in ["echo", "best_of"] {
         let more = if field == "echo" { json!({"echo": true}) } else { json!({"best_of": 2}) };
         let text = format!("Input validation error: {field} is not yet supported");
-        refused("/v1/completions", completion(json!("hi"), more), &text, field);
+        refused("/v1/completions", completion("hi", more), &text, field);
     }
     let chunk = json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]);
     let image = json!({"messages": [{"role": "user", "content": chunk}]});

@@ -1,7 +1,7 @@
 //! `/generate`, `/generate_stream`, `POST /` and `/tokenize`, with TGI's meaning.
 
+use gristmill_integration_tests::mock_shard::Options;
 use gristmill_integration_tests::mock_shard::vocabulary::{self, texts};
-use gristmill_integration_tests::mock_shard::{Message, Options};
 use serde_json::{Value, json};
 
 use crate::{Rig, generated, ids};
@@ -68,12 +68,7 @@ fn absent_parameters_sample_and_empty_ones_do_not() {
     let rig = Rig::new(&["--max-total-tokens", "8", "--max-input-tokens", "7"]);
     let sampled = |body: Value| {
         assert_eq!(rig.client.post("/generate", &body).status, 200);
-        let calls = rig.shards.calls();
-        let last = calls.iter().rev().find_map(|call| match &call.message {
-            Message::Prefill(prefill) => prefill.batch.as_ref().unwrap().requests[0].parameters.clone(),
-            _ => None,
-        });
-        last.unwrap().do_sample
+        rig.last_request().parameters.unwrap().do_sample
     };
     assert!(sampled(json!({"inputs": "hi"})));
     assert!(!sampled(json!({"inputs": "hi", "parameters": {}})));

@@ -37,6 +37,8 @@ pub(super) struct Driver {
     streams: HashMap<u64, Sender<EventResult>>,
     probes: Vec<oneshot::Sender<bool>>,
     speculates: bool,
+    /// The last step and when it was answered, until the next one can begin.
+    answered: Option<(&'static str, Instant)>,
 }
 
 /// Why the task ends: asked to, with whom to tell, or because nobody can ask any more.
@@ -51,8 +53,18 @@ impl Driver {
         health: Arc<Health>,
         speculate: u32,
     ) -> Self {
-        let (streams, probes) = (HashMap::new(), Vec::new());
-        Self { scheduler, shards, inbox, dropped, health, streams, probes, speculates: speculate > 0 }
+        let (streams, probes, answered) = (HashMap::new(), Vec::new(), None);
+        Self {
+            scheduler,
+            shards,
+            inbox,
+            dropped,
+            health,
+            streams,
+            probes,
+            speculates: speculate > 0,
+            answered,
+        }
     }
 
     /// Runs until told to stop or until nobody is left to tell it anything.
@@ -79,7 +91,13 @@ impl Driver {
         }
         self.sweep();
         metrics::load(self.scheduler.load());
-        match self.scheduler.next(Instant::now()) {
+        let call = self.scheduler.next(Instant::now());
+        if !matches!(call, Some(Call::Filter { .. } | Call::Clear { .. }))
+            && let Some((method, since)) = self.answered.take()
+        {
+            metrics::filtered(method, since.elapsed());
+        }
+        match call {
             Some(call) => self.carry_out(call).await,
             None => tokio::select! {
                 command = self.inbox.recv() => self.handle(command),
@@ -141,9 +159,8 @@ impl Driver {
         if let (true, Ok(answer)) = (self.speculates, &answer) {
             metrics::skipped(answer);
         }
-        let answered = Instant::now();
+        self.answered = answer.is_ok().then(|| (method, Instant::now()));
         self.take_in(answer);
-        metrics::filtered(method, answered.elapsed());
         Ok(())
     }
 

@@ -1,5 +1,6 @@
-//! Connections: accepted up to a cap, with a deadline for headers, and drained when the server ends.
+//! Connections: accepted up to a cap, with deadlines for headers and for writing, and drained when the server ends.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutWriter;
 
 use super::limits;
 
@@ -32,7 +35,7 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: impl Futu
             () = &mut stop => break,
         };
         let service = TowerToHyperService::new(routes.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection(TokioIo::new(impatient(stream)), service).into_owned();
         let connection = draining.watch(connection);
         tokio::spawn(async move {
             let _permit = permit;
@@ -52,6 +55,13 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
+/// A stream that fails when its other end takes nothing for too long.
+fn impatient<S: AsyncWrite>(stream: S) -> Pin<Box<TimeoutWriter<S>>> {
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(limits::STALL));
+    Box::pin(stream)
+}
+
 async fn accept(listener: &TcpListener, open: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(open).acquire_owned().await.ok()?;
     match listener.accept().await {
@@ -65,5 +75,23 @@ async fn accept(listener: &TcpListener, open: &Arc<Semaphore>) -> Option<(TcpStr
             tokio::time::sleep(RETRY).await;
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_loses_its_connection() {
+        let (ours, theirs) = duplex(8);
+        let mut ours = impatient(ours);
+        ours.write_all(b"12345678").await.unwrap();
+        let start = tokio::time::Instant::now();
+        assert_eq!(ours.write_all(b"9").await.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+        assert_eq!(start.elapsed(), limits::STALL);
+        drop(theirs);
     }
 }

@@ -9,6 +9,9 @@ pub(crate) const HEADERS: Duration = Duration::from_secs(620);
 /// From the end of the headers to the end of the body. A client that is slower gets 408.
 pub(crate) const BODY: Duration = Duration::from_secs(60);
 
+/// Time for which a client may take nothing of what is written to it. It loses its connection then, and with it its slot.
+pub(crate) const STALL: Duration = Duration::from_secs(60);
+
 /// Silence on an event stream after which a comment line keeps it alive.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 

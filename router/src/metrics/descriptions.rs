@@ -21,7 +21,7 @@ const DURATIONS: [(&str, &str); 10] = [
     ("tgi_batch_inference_duration", "A call to the shards as the router sees it, by method"),
     ("tgi_batch_forward_duration", "Its forward, by method"),
     ("tgi_batch_decode_duration", "Its sampling and text, by method"),
-    ("tgi_batch_filter_duration", "Handing on its answer, by method"),
+    ("tgi_batch_filter_duration", "Handing on its answer and removing ended rows, by method"),
     ("tgi_batch_concat_duration", "Joining batches"),
 ];
 

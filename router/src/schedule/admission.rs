@@ -46,14 +46,11 @@ impl Scheduler {
         let cached = if self.policy.chunking { self.batches.pop() } else { None };
         self.waited = 1;
         let new = self.start(taken, now);
-        self.in_flight = InFlight {
-            requests: new.requests.iter().map(|request| request.id).collect(),
-            batches: vec![new.id],
-        };
-        if let Some(batch) = &cached {
-            self.in_flight.requests.extend(&batch.request_ids);
-            self.in_flight.batches.push(batch.id);
-        }
+        let mut out = InFlight::of(cached.as_slice());
+        out.requests.splice(0..0, new.requests.iter().map(|request| request.id));
+        out.batches.insert(0, new.id);
+        out.max_tokens += u64::from(new.max_tokens);
+        self.in_flight = out;
         Some(Call::Prefill { new, cached, interrupt: bounds.interrupt })
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use gristmill_router::event::{FinishReason, GenerationError, StreamEvent};
-use gristmill_router::schedule::{Answer, Call, Capacity, Interrupt, NewBatch, Policy, Scheduler};
+use gristmill_router::schedule::{Answer, Call, Capacity, Interrupt, Load, NewBatch, Policy, Scheduler};
 
 use crate::shard::Shard;
 use crate::{policy, request};
@@ -301,6 +301,21 @@ fn a_row_that_the_shard_forgot_ends_with_an_error() {
     let messages = scheduler.answered(Answer::default(), Instant::now());
     assert_eq!(messages[0].event, Err(GenerationError::Incomplete));
     assert_eq!((scheduler.load().running, scheduler.free_blocks()), (0, Some(16)));
+}
+
+#[test]
+fn the_load_counts_what_is_out() {
+    let policy = Policy { chunking: true, ..policy(100) };
+    let mut scheduler = with_requests(policy.clone(), &[(2, 9)]);
+    let mut shard = Shard::new(policy);
+    let mut loads = Vec::new();
+    for _ in 0..2 {
+        let call = scheduler.next(Instant::now()).expect("a step");
+        loads.push(scheduler.load());
+        scheduler.answered(shard.answer(call), Instant::now());
+        loads.push(scheduler.load());
+    }
+    assert_eq!(loads, [Load { queued: 0, running: 1, max_tokens: 10 }; 4]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use minijinja_contrib::filters::datetimeformat;
 
 use super::json::tojson;
 use super::{budget, methods, shape};
+use crate::contained::contain;
 use crate::limits::TEMPLATE_STACK_BYTES;
 
 /// The name in error messages; TGI's templates have it too.
@@ -83,8 +84,8 @@ pub(super) fn render(
 fn on_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("template".to_owned()).stack_size(TEMPLATE_STACK_BYTES);
-        let thread = thread.spawn_scoped(scope, work).map_err(|error| error.to_string())?;
-        thread.join().map_err(|_| "the template engine panicked".to_owned())
+        let thread = thread.spawn_scoped(scope, || contain(work)).map_err(|error| error.to_string())?;
+        thread.join().ok().flatten().ok_or_else(|| "the template engine panicked".to_owned())
     })
 }
 

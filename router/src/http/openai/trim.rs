@@ -78,6 +78,9 @@ fn name(reason: FinishReason) -> &'static str {
 mod tests {
     use std::time::Duration;
 
+    use proptest::collection::vec;
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
     use super::*;
 
     fn token(text: &str) -> Token {
@@ -154,5 +157,24 @@ mod tests {
             shown(&["</s>"], &["a", "</s>"], Some(&end)),
             [line("a", 1, None), line("", 0, Some("stop"))]
         );
+    }
+
+    proptest! {
+        /// What is shown depends on the text alone, not on how it is split into tokens.
+        #[test]
+        fn splits_make_no_difference(texts in vec("[ab]{0,3}", 1..12), stops in vec("[ab]{1,3}", 0..3)) {
+            let stops: Vec<_> = stops.iter().map(String::as_str).collect();
+            let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+            let whole = texts.concat();
+            let end = finish(&whole, FinishReason::Length);
+            let split = shown(&stops, &texts, Some(&end));
+            let until = split.iter().position(|(_, _, reason)| reason.is_some()).unwrap();
+            let text: String = split[..=until].iter().map(|(text, _, _)| text.as_str()).collect();
+            let together = &shown(&stops, &[&whole], Some(&end))[0];
+            prop_assert_eq!((&text, split[until].2), (&together.0, together.2));
+            let found = stops.iter().any(|stop| whole.contains(stop));
+            prop_assert_eq!(together.2, Some(if found { "stop" } else { "length" }));
+            prop_assert!(whole.starts_with(&text) && stops.iter().all(|stop| !text.contains(stop)));
+        }
     }
 }
