@@ -115,7 +115,7 @@ mod tests {
         fn is_a_stable_descending_sort_of_what_is_finite(
             values in prop::collection::vec(
                 prop_oneof![-20.0f32..20.0, 1.0f32..1.01, Just(f32::MIN), Just(0.0), Just(-0.0), Just(f32::NEG_INFINITY)],
-                0..2000,
+                0..500,
             ),
         ) {
             let value = |id: &u32| values[*id as usize];
@@ -127,7 +127,7 @@ mod tests {
         #[test]
         fn mass_is_reached_where_a_sorted_sum_reaches_it(
             values in prop::collection::vec(prop_oneof![-9.0f32..9.0, Just(1.0), Just(f32::NEG_INFINITY)], 1..300),
-            mass in 0.0f32..1.2,
+            mass in 0.01f32..1.2,
         ) {
             let total: f32 = values.iter().map(|value| value.exp()).sum();
             // Multiples of 2^-20, so that no order of summation rounds.
