@@ -48,14 +48,14 @@ impl CpuDevice {
     /// # Errors
     /// A weight cannot be read, memory cannot be had, or the program has activations other than f32.
     pub fn new(
-        config: &CpuConfig,
+        config: CpuConfig,
         spec: &ModelSpec,
         weights: &Weights,
         program: Program,
         checkpoint: &Checkpoint,
     ) -> Result<Self, DeviceError> {
         Ok(Self {
-            engine: Engine::new(config, spec, weights, program, checkpoint)?,
+            engine: Engine::new(&config, spec, weights, program, checkpoint)?,
             vocab: spec.vocab,
             blocks: config.kv.blocks,
             rows: BTreeMap::new(),

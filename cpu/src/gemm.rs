@@ -89,7 +89,9 @@ impl<T: Element> Task for Job<'_, T> {
             let inputs = start..(start + DEPTH).min(self.columns.len());
             let mut row = self.rows.start;
             while row < self.rows.end {
-                row += match self.rows.end - row {
+                let left = self.rows.end - row;
+                // As few tiles as can be, and of like height: seven rows are four and three.
+                row += match left.div_ceil(left.div_ceil(TILE)) {
                     1 => self.wide::<S, 1>(simd, row, inputs.clone()),
                     2 => self.wide::<S, 2>(simd, row, inputs.clone()),
                     3 => self.wide::<S, 3>(simd, row, inputs.clone()),

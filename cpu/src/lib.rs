@@ -7,8 +7,8 @@
 //!
 //! Read in this order: [`device`] (admit, submit, collect), `step` (a step cut into slices), `engine` (one
 //! operation after the other), then the kernels: `gemm`, `attention`, `norm`, `rope`, `gate`, and `sample`.
-//! Kernels are written once over the trait `simd::Simd`. Unsafe code is in `memory`, `pool`, `disjoint` and
-//! `simd` only, and where kernels take their own part of a [`disjoint`](self) slice.
+//! Kernels are written once over the trait `simd::Simd`. Unsafe code is in `memory`, `pool`, `disjoint`, `element`
+//! and `simd`, and in the few places where a kernel takes its own part of a `Disjoint` slice.
 
 mod attention;
 mod cores;

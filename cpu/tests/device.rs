@@ -105,7 +105,7 @@ fn build(
     change(&mut program);
     let kv = KvSpec { blocks, dtype: setup.kv };
     let config = CpuConfig { threads: setup.threads, weights: setup.weights, kv };
-    CpuDevice::new(&config, &spec, &weights, program, &checkpoint)
+    CpuDevice::new(config, &spec, &weights, program, &checkpoint)
 }
 
 fn device(setup: Setup) -> CpuDevice {
@@ -434,6 +434,6 @@ fn a_missing_tensor_is_named() {
     let weights = Weights::new(&spec, Rank::ALONE).unwrap();
     let program = Program::decoder(&spec, &weights, Bucket { tokens: 8, outputs: 8 }, Dtype::F32);
     let config = CpuConfig { threads: 1, weights: Dtype::F32, kv: KvSpec { blocks: 2, dtype: Dtype::F32 } };
-    let error = CpuDevice::new(&config, &spec, &weights, program, &checkpoint).err().unwrap().to_string();
+    let error = CpuDevice::new(config, &spec, &weights, program, &checkpoint).err().unwrap().to_string();
     assert!(error.contains("weight model.layers.0.input_layernorm.weight does not exist"), "{error}");
 }

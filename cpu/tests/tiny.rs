@@ -33,7 +33,7 @@ fn device(folder: &Path, kv: Dtype) -> CpuDevice {
     weights.check(&checkpoint).unwrap();
     let program = Program::decoder(&spec, &weights, Bucket { tokens: 64, outputs: 8 }, Dtype::F32);
     let config = CpuConfig { threads: 2, weights: spec.dtype, kv: KvSpec { blocks: 64, dtype: kv } };
-    CpuDevice::new(&config, &spec, &weights, program, &checkpoint).unwrap()
+    CpuDevice::new(config, &spec, &weights, program, &checkpoint).unwrap()
 }
 
 fn numbers(value: &Value) -> Vec<f32> {

@@ -29,7 +29,7 @@ impl Rig {
         let dtype = if spec.dtype == Dtype::F32 { Dtype::F32 } else { Dtype::F16 };
         let kv = KvSpec { blocks: tokens.div_ceil(BLOCK_SIZE) + 1, dtype };
         let config = CpuConfig { threads: 2, weights: spec.dtype, kv };
-        let device = CpuDevice::new(&config, &spec, &weights, program, &checkpoint).unwrap();
+        let device = CpuDevice::new(config, &spec, &weights, program, &checkpoint).unwrap();
         Self { device, next_block: 1, next_slot: 0 }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use gristmill_integration_tests::demo;
 use gristmill_integration_tests::shard::{Client, Shard, batch, request};
 use gristmill_proto::v3::*;
+use gristmill_text::Tokenizer;
 
 /// What was generated for one request: ids, log-probability bits and texts, and the end.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -259,6 +260,28 @@ async fn rounds_go_on_where_they_were() {
         assert_eq!(joined, expected.tokens, "border {border}");
         assert_eq!(second.end.unwrap().0, expected.end.clone().unwrap().0);
     }
+}
+
+/// A stop sequence with the last token of a round ends the request, not the round.
+#[tokio::test]
+async fn an_end_at_the_border_of_a_round_is_an_end() {
+    let (_shard, mut client) = start().await;
+    let free = alone(&mut client, request(1, "one two three", 24)).await;
+    let last = (1..24)
+        .find(|&i| free.tokens[..i].iter().all(|token| !token.2.ends_with(&free.tokens[i].2)))
+        .unwrap();
+    let mut round = request(1, "one two three", last as u32 + 1);
+    round.stopping_parameters.as_mut().unwrap().stop_sequences = vec![free.tokens[last].2.clone()];
+    let ended = alone(&mut client, round.clone()).await;
+    assert_eq!(ended.end.unwrap().2, FinishReason::Length as i32);
+    let ids = Tokenizer::load(&demo::data("tiny/llama-tied-bf16"))
+        .unwrap()
+        .encode("one two three", true)
+        .unwrap()
+        .ids;
+    round.ext = Some(RequestExt { ids, emitted: 0, more: true });
+    let ended = alone(&mut client, round).await;
+    assert_eq!(ended.end.unwrap().2, FinishReason::StopSequence as i32);
 }
 
 /// A small deterministic generator for the traffic.

@@ -61,7 +61,7 @@ pub(crate) fn load(config: &Config) -> Result<Loaded, ShardError> {
         "Planned bytes"
     );
     let device = CpuConfig { threads: config.threads, weights: dtype, kv };
-    let device: Box<dyn Device> = Box::new(CpuDevice::new(&device, &spec, &weights, program, &checkpoint)?);
+    let device: Box<dyn Device> = Box::new(CpuDevice::new(device, &spec, &weights, program, &checkpoint)?);
     let engine =
         Engine::new(device, kv.blocks, Arc::clone(&tokenizer), end_tokens, (config.rank, config.world));
     Ok(Loaded { engine, facts: facts(config, &spec, dtype, kv), tokenizer })

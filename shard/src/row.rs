@@ -51,7 +51,7 @@ impl Row {
     ) -> Result<Self, CallError> {
         let given = prompt.ids.len() - prompt.emitted;
         let mut detokenizer = Detokenizer::new(tokenizer, &prompt.ids[..given])?;
-        let mut stopping = Stopping::new(&prompt.stopping, end_tokens);
+        let mut stopping = Stopping::new(&prompt.stopping, prompt.more, end_tokens);
         for &id in &prompt.ids[given..] {
             stopping.replay(&detokenizer.push(tokenizer, id)?);
         }

@@ -76,8 +76,9 @@ impl Row {
     fn ending(&self, last: u32) -> Option<FinishReason> {
         let produced = (self.ids.len() - self.prompt) as u32;
         let stopping = self.request.stopping_parameters.clone().unwrap_or_default();
-        let (stops, ignore) = (&stopping.stop_sequences, stopping.ignore_eos_token);
-        ending(produced, stopping.max_new_tokens, last, &self.text, stops, ignore)
+        let full = produced >= stopping.max_new_tokens;
+        let more = self.request.ext.as_ref().is_some_and(|ext| ext.more);
+        ending(full, more, last, &self.text, &stopping)
     }
 
     fn finish(&self, reason: FinishReason) -> GeneratedText {

@@ -1,6 +1,6 @@
 //! A language whose every sentence is known: the text of token 17 is `17 `, and the next token is a hash of all before.
 
-use gristmill_proto::v3::{FinishReason, Tokens};
+use gristmill_proto::v3::{FinishReason, StoppingCriteriaParameters, Tokens};
 
 /// The end token.
 pub const EOS: u32 = 2;
@@ -56,20 +56,21 @@ pub fn logprob(id: u32) -> f32 {
     -(id as f32) / 1000.0
 }
 
-/// Why a row ends after `produced` of `max_new` tokens, with `text` so far; TGI's order.
+/// Why a row ends: in TGI's order, but where `more` rounds may follow, one that is full comes last.
 pub(super) fn ending(
-    produced: u32,
-    max_new: u32,
+    full: bool,
+    more: bool,
     last: u32,
     text: &str,
-    stops: &[String],
-    ignore_eos: bool,
+    stopping: &StoppingCriteriaParameters,
 ) -> Option<FinishReason> {
-    if produced >= max_new {
+    if full && !more {
         Some(FinishReason::Length)
-    } else if last == EOS && !ignore_eos {
+    } else if last == EOS && !stopping.ignore_eos_token {
         Some(FinishReason::EosToken)
+    } else if stopping.stop_sequences.iter().any(|stop| text.ends_with(stop)) {
+        Some(FinishReason::StopSequence)
     } else {
-        stops.iter().any(|stop| text.ends_with(stop)).then_some(FinishReason::StopSequence)
+        full.then_some(FinishReason::Length)
     }
 }
