@@ -1,5 +1,5 @@
 //! Templates and tokenizer files made to take all time, memory or stack there is. Each must end in an error.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic as tests do")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what tests share may panic as tests do")]
 
 use std::fs;
 use std::path::Path;

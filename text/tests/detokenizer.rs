@@ -1,5 +1,5 @@
 //! The detokenizer against decodes of the whole.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+#![expect(clippy::unwrap_used, reason = "what tests share may panic as tests do")]
 
 use std::path::Path;
 use std::sync::LazyLock;

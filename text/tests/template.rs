@@ -1,5 +1,5 @@
 //! Chat templates against what Jinja2 makes of them, set up as transformers does (see `data/record.py`).
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+#![expect(clippy::unwrap_used, reason = "what tests share may panic as tests do")]
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Tokenizers against recorded encodings, and the tokens that go around a prompt.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+#![expect(clippy::unwrap_used, reason = "what tests share may panic as tests do")]
 
 use std::fs;
 use std::path::Path;

@@ -78,12 +78,12 @@ fn below(environment: &Environment, name: &str, rest: &str) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    const HOME: (&str, &str) = ("HOME", "/root");
+    const HOME: (&str, &str) = ("HOME", "/home/me");
 
     #[test]
     fn the_hub_cache_is_the_first_place_that_is_named() {
         for (environment, expected) in [
-            (Environment::from([HOME]), Some("/root/.cache/huggingface/hub")),
+            (Environment::from([HOME]), Some("/home/me/.cache/huggingface/hub")),
             (Environment::from([HOME, ("HF_HOME", "/data")]), Some("/data/hub")),
             (Environment::from([("HF_HOME", "/data"), ("HUGGINGFACE_HUB_CACHE", "/h")]), Some("/h")),
             (Environment::from([("HF_HUB_CACHE", "/n"), ("HUGGINGFACE_HUB_CACHE", "/h")]), Some("/n")),
@@ -97,7 +97,7 @@ mod tests {
     fn converted_files_go_to_the_first_place_that_is_named() {
         let (cache, data) = (("XDG_CACHE_HOME", "/cache"), ("HF_HOME", "/data"));
         for (environment, expected) in [
-            (Environment::from([HOME]), Some("/root/.cache/gristmill/gguf")),
+            (Environment::from([HOME]), Some("/home/me/.cache/gristmill/gguf")),
             (Environment::from([HOME, cache]), Some("/cache/gristmill/gguf")),
             (Environment::from([HOME, cache, data]), Some("/data/gristmill/gguf")),
             (Environment::default(), None),
