@@ -1,6 +1,8 @@
 //! From a model folder to an engine: checks, plans the memory, takes it, reads the weights.
 
+use std::io;
 use std::sync::Arc;
+use std::thread;
 
 use gristmill_cpu::{CpuConfig, CpuDevice};
 use gristmill_model::checkpoint::Checkpoint;
@@ -47,8 +49,6 @@ pub(crate) fn load(config: &Config) -> Result<Loaded, ShardError> {
     let rank = Rank { index: config.rank, world: config.world };
     let weights = Weights::new(&spec, rank).map_err(|e| ShardError::Setting(e.to_string()))?;
     weights.check(&checkpoint)?;
-    let tokenizer = Arc::new(Tokenizer::load(&config.model)?);
-    let end_tokens = end_tokens::read(&checkpoint, &tokenizer)?;
     let dtype = dtype(config, &spec)?;
     let program = Program::decoder(&spec, &weights, BUCKET, Dtype::F32);
     let ledger = Ledger::new(&spec, &weights, rank, dtype, kv_dtype(dtype), &program);
@@ -61,7 +61,16 @@ pub(crate) fn load(config: &Config) -> Result<Loaded, ShardError> {
         "Planned bytes"
     );
     let device = CpuConfig { threads: config.threads, weights: dtype, kv };
-    let device: Box<dyn Device> = Box::new(CpuDevice::new(device, &spec, &weights, program, &checkpoint)?);
+    // A large vocabulary takes as long to read as the weights of a small model.
+    let (tokenizer, device) = thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| Tokenizer::load(&config.model));
+        let device = CpuDevice::new(device, &spec, &weights, program, &checkpoint);
+        (tokenizer.join(), device)
+    });
+    let tokenizer =
+        Arc::new(tokenizer.map_err(|_| ShardError::Start(io::Error::other("the tokenizer's thread")))??);
+    let end_tokens = end_tokens::read(&checkpoint, &tokenizer)?;
+    let device: Box<dyn Device> = Box::new(device?);
     let engine =
         Engine::new(device, kv.blocks, Arc::clone(&tokenizer), end_tokens, (config.rank, config.world));
     Ok(Loaded { engine, facts: facts(config, &spec, dtype, kv), tokenizer })
