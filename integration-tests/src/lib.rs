@@ -1,7 +1,6 @@
 //! What the tests of the whole house share: the demo model, the device rig, a mock shard, a server and clients.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "this crate is tests only")]
 
 pub mod client;
 pub mod demo;

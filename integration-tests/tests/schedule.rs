@@ -1,7 +1,5 @@
 //! The router's engine against mock shards on the real wire: streams, batches, failures, cancellation, health.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "this is a test")]
-
 use std::sync::Arc;
 
 use futures::future::join_all;

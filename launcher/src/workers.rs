@@ -34,7 +34,7 @@ pub fn shard(raw: &Raw, environment: &Environment) -> Result<(), Failure> {
     let Shard { model, mut config } = Shard::resolve(raw, environment)?;
     log_notes(raw, environment);
     config.model = folder(&model)?;
-    gristmill_shard::run(config)
+    gristmill_shard::run(&config)
         .map_err(|error| Failure { text: error.to_string(), code: shard_code(&error) })
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Clone, Debug)]
 pub struct Admission {
     slots: Arc<Semaphore>,
+    limit: usize,
 }
 
 /// The right to be in the house. Dropping it frees the place.
@@ -19,7 +20,8 @@ pub struct Slot {
 impl Admission {
     /// A house with room for `limit` generations at once.
     pub fn new(limit: usize) -> Self {
-        Self { slots: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))) }
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        Self { slots: Arc::new(Semaphore::new(limit)), limit }
     }
 
     /// A slot, if one is free.
@@ -32,6 +34,11 @@ impl Admission {
     pub fn take_many(&self, count: usize) -> Option<Vec<Slot>> {
         (0..count).map(|_| self.take()).collect()
     }
+
+    /// Whether nobody is in.
+    pub fn is_empty(&self) -> bool {
+        self.slots.available_permits() == self.limit
+    }
 }
 
 #[cfg(test)]
@@ -42,9 +49,9 @@ mod tests {
     fn a_dropped_slot_is_free_again() {
         let admission = Admission::new(1);
         let slot = admission.take().unwrap();
-        assert!(admission.take().is_none());
+        assert!(admission.take().is_none() && !admission.is_empty());
         drop(slot);
-        assert!(admission.take().is_some());
+        assert!(admission.is_empty() && admission.take().is_some());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The front: every untrusted byte ends here. HTTP dialects, validation, scheduling, and the client of the shards.
 //!
-//! A request goes: dialect ([`http`]) → admission slot → [`request`] (validated) → [`schedule`] (queue, batch, KV blocks)
+//! A request goes: dialect (`http`) → admission slot → [`request`] (validated) → [`schedule`] (queue, batch, KV blocks)
 //! → [`shards`] → events back to the dialect.
 
 #![forbid(unsafe_code)]

@@ -30,14 +30,14 @@ async fn serve(config: Config) -> Result<(), Error> {
         () = ending.arrives() => return Ok(()),
     };
     let address = address(&house.config);
-    let backend = house.backend.clone();
+    let (backend, admission) = (house.backend.clone(), house.admission.clone());
     let routes = routes(Arc::new(house));
     tracing::info!("Connected");
     let listener = TcpListener::bind(address).await.map_err(|error| {
         tracing::error!("Failed to bind to {address}: {error}");
         WebServerError::Axum(error)
     })?;
-    connections::serve(listener, routes, ending.arrives()).await;
+    connections::serve(listener, routes, admission, ending.arrives()).await;
     backend.stop().await;
     Ok(())
 }

@@ -24,11 +24,11 @@ const MAX_MESSAGE_BYTES: usize = i32::MAX as usize;
 ///
 /// # Errors
 /// The model cannot be served, or the device was lost.
-pub fn run(config: Config) -> Result<(), ShardError> {
+pub fn run(config: &Config) -> Result<(), ShardError> {
     if config.world != 1 {
         return Err(ShardError::Setting("WORLD_SIZE: more than one shard is not yet supported".to_owned()));
     }
-    let loaded = load(&config)?;
+    let loaded = load(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -126,7 +126,7 @@ fn serve(mut engine: Engine, commands: &Receiver<Command>, lost: &AtomicBool) {
                 answer(reply, engine.warmup(*prompt, max_prefill_tokens), lost);
             }
             Command::Prefill { id, prompts, cached, reply } => {
-                answer(reply, engine.prefill(id, prompts, cached), lost)
+                answer(reply, engine.prefill(id, prompts, cached), lost);
             }
             Command::Decode { ids, reply } => answer(reply, engine.decode(&ids), lost),
             Command::Filter { id, keep, reply } => answer(reply, engine.filter(id, &keep), lost),

@@ -1,7 +1,5 @@
 //! The HTTP routes of the real program, in front of shards without a model.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "this is a test")]
-
 mod errors;
 mod house;
 mod numbers;
@@ -49,6 +47,12 @@ impl Rig {
         };
         let batch = self.shards.calls().iter().rev().find_map(prefill).unwrap();
         batch.requests[0].clone()
+    }
+
+    /// Waits until a client that left is counted: from then on its request is cancelled.
+    fn wait_for_dropped(&self) {
+        let counted = || self.metric("tgi_request_failure{err=\"dropped\"}") == Some(1.0);
+        assert!(std::iter::repeat_with(counted).take(100_000).any(|counted| counted));
     }
 
     /// A value in `/metrics`.

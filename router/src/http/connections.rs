@@ -12,16 +12,26 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutWriter;
 
 use super::limits;
+use crate::admission::Admission;
 
 /// Pause after an accept that failed, such as for want of file descriptors.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How often it is looked whether somebody is still in.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Serves `routes` on `listener` until `stop` is ready; then accepts no more, and ends when every request that runs has
-/// been answered.
-pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: impl Future<Output = ()>) {
+/// been answered. Connections without one do not hold it up.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    admission: Admission,
+    stop: impl Future<Output = ()>,
+) {
     let open = Arc::new(Semaphore::new(limits::CONNECTIONS));
     let draining = GracefulShutdown::new();
     let builder = builder();
@@ -45,7 +55,21 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: impl Futu
         });
     }
     drop(listener);
-    draining.shutdown().await;
+    tokio::select! {
+        () = draining.shutdown() => {}
+        () = deserted(&admission) => {}
+    }
+}
+
+/// Ready when nobody has been in for a while.
+async fn deserted(admission: &Admission) {
+    let mut since = Instant::now();
+    while since.elapsed() < limits::FAREWELL {
+        tokio::time::sleep(LOOK).await;
+        if !admission.is_empty() {
+            since = Instant::now();
+        }
+    }
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -89,9 +113,22 @@ mod tests {
         let (ours, theirs) = duplex(8);
         let mut ours = impatient(ours);
         ours.write_all(b"12345678").await.unwrap();
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         assert_eq!(ours.write_all(b"9").await.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
         assert_eq!(start.elapsed(), limits::STALL);
         drop(theirs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_house_is_deserted_some_time_after_the_last_has_left() {
+        let admission = Admission::new(2);
+        let slot = admission.take();
+        let mut deserted = std::pin::pin!(deserted(&admission));
+        let long = 10 * limits::FAREWELL;
+        assert!(tokio::time::timeout(long, &mut deserted).await.is_err());
+        drop(slot);
+        let start = Instant::now();
+        deserted.await;
+        assert!(start.elapsed() >= limits::FAREWELL && start.elapsed() < long);
     }
 }

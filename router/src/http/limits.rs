@@ -12,6 +12,9 @@ pub(crate) const BODY: Duration = Duration::from_secs(60);
 /// Time for which a client may take nothing of what is written to it. It loses its connection then, and with it its slot.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
 
+/// Once the server is to end: time without any generation after which connections that are still open are cut.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Silence on an event stream after which a comment line keeps it alive.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
