@@ -212,6 +212,28 @@ mod tests {
     }
 
     #[test]
+    fn extreme_numbers_give_a_choice_with_a_probability() {
+        let logits: Vec<f32> = (0..100).map(|id| (id * 37 % 100) as f32 * 0.4 - 15.0).collect();
+        for (temperature, repetition_penalty) in [
+            (1e-40, 1.0),
+            (1e-45, 1.0),
+            (1e38, 1.0),
+            (1.0, 1e-38),
+            (1.0, 1e38),
+            (1e-40, 1e-38),
+            (1e-40, 1e38),
+        ] {
+            let sampling =
+                Sampling { temperature, repetition_penalty, seed: Some(3), top_n: 2, ..Sampling::default() };
+            let sampled = choose(&logits, &[1, 2, 3], &sampling);
+            assert!(sampled.logprob.is_finite() && sampled.logprob <= 0.0, "{sampling:?}: {sampled:?}");
+            assert!(sampled.top[0].1.is_finite());
+        }
+        let cold = Sampling { temperature: 1e-40, seed: Some(3), ..Sampling::default() };
+        assert_eq!(choose(&logits, &[1], &cold).id, choose(&logits, &[1], &Sampling::default()).id);
+    }
+
+    #[test]
     fn a_seed_fixes_the_choice_and_positions_differ() {
         let logits: Vec<f32> = (0..1000).map(|id| (id % 13) as f32 * 0.1).collect();
         let at = |seed, length: usize| {

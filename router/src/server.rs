@@ -53,8 +53,9 @@ async fn open(config: Config) -> Result<House, Error> {
         });
         Tokenizer::load(&folder).map(|tokenizer| (tokenizer, template))
     });
-    let (tokenizer, template) = loading.await.map_err(tokenizer_error)?.map_err(tokenizer_error)?;
-    let backend = Backend::start(&config).await?;
+    let (loaded, backend) = tokio::join!(loading, Backend::start(&config));
+    let (tokenizer, template) = loaded.map_err(tokenizer_error)?.map_err(tokenizer_error)?;
+    let backend = backend?;
     let metrics = metrics::install(backend.limits())
         .map_err(|text| WebServerError::Axum(std::io::Error::other(text)))?;
     let validator = Validator::new(bounds(&config, backend.limits()), Arc::new(tokenizer), workers.clone());

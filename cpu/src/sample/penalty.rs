@@ -9,6 +9,9 @@ use crate::simd::LANES;
 /// Times the last token, this is the key of the green list.
 const WATERMARK_KEY: u64 = 15_485_863;
 
+/// Extreme penalties stop here: beyond it, differences of logits would no longer be numbers.
+const LARGEST: f32 = 1e30;
+
 pub(super) fn apply(logits: &mut [f32], sampling: &Sampling, history: &History) {
     if let (Some(mark), Some(&last)) = (sampling.watermark, history.tokens().last()) {
         watermark(logits, mark, last);
@@ -17,7 +20,8 @@ pub(super) fn apply(logits: &mut [f32], sampling: &Sampling, history: &History) 
     for (id, count) in history.counts() {
         let logit = &mut logits[id as usize];
         let penalty = sampling.repetition_penalty;
-        *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        let penalized = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        *logit = penalized.clamp(-LARGEST, LARGEST);
         *logit -= count as f32 / length * sampling.frequency_penalty;
     }
 }

@@ -4,13 +4,15 @@
 
 use gristmill_model::sampling::Sampling;
 
-use super::normalizer::Normalizer;
+use super::normalizer::{Normalizer, largest};
 use super::ranking::{Ranking, reach};
 use crate::simd::Isa;
 
 pub(super) fn apply(isa: Isa, logits: &mut [f32], sampling: &Sampling) {
     if sampling.temperature != 1.0 {
-        logits.iter_mut().for_each(|logit| *logit /= sampling.temperature);
+        // Relative to the largest, so that a tiny temperature leaves that one finite.
+        let max = largest(isa, logits);
+        logits.iter_mut().for_each(|logit| *logit = (*logit - max) / sampling.temperature);
     }
     if sampling.top_k > 0 && (sampling.top_k as usize) < logits.len() {
         top_k(logits, sampling.top_k as usize);
