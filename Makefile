@@ -39,8 +39,8 @@ bench: ## Time the CPU kernels
 
 clients: ## Real Python clients against the real program, in a virtual environment of their own
 	@tools/machine.sh pip
-	$(CARGO) build --locked -p gristmill-launcher
+	$(CARGO) build --locked --workspace --bins
 	@tools/clients.sh target/debug/gristmill
 
 soak: ## The long runs of the property tests
-	PROPTEST_CASES=20000 $(CARGO) test --locked -p gristmill-router -p gristmill-model -p gristmill-text
+	PROPTEST_CASES=20000 $(CARGO) test --workspace --locked

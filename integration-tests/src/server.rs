@@ -84,6 +84,11 @@ impl Server {
         self.address
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it has printed.
     pub fn output(&self) -> String {
         let mut text = String::new();

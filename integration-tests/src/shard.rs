@@ -27,6 +27,11 @@ pub struct Shard {
 impl Shard {
     /// Starts a shard of one with `environment` on top of the usual.
     pub fn start(model: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_with(model, environment, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(model: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let child = Command::new(program())
             .args([
@@ -35,6 +40,7 @@ impl Shard {
                 "--uds-path".as_ref(),
                 home.path().join("s").as_os_str(),
             ])
+            .args(arguments)
             .envs([
                 ("RANK", "0"),
                 ("WORLD_SIZE", "1"),

@@ -284,6 +284,21 @@ async fn an_end_at_the_border_of_a_round_is_an_end() {
     assert_eq!(ended.end.unwrap().2, FinishReason::StopSequence as i32);
 }
 
+/// A program that sends no blocks and starts again with the same ids finds room again and again.
+#[tokio::test]
+async fn a_batch_id_that_comes_again_replaces_the_forgotten_one() {
+    let mut shard =
+        Shard::start_with(&demo::data("tiny/llama-tied-bf16"), &[], &["--cpu-kv-cache-bytes", "262144"]);
+    let mut client = shard.client().await;
+    let expected = alone(&mut client, request(0, "one two three", 40)).await;
+    for _ in 0..40 {
+        prefill(&mut client, batch(0, vec![request(0, "one two three", 200), request(1, "four", 200)]), None)
+            .await;
+    }
+    client.clear_cache(ClearCacheRequest { id: None }).await.unwrap();
+    assert_eq!(alone(&mut client, request(0, "one two three", 40)).await, expected);
+}
+
 /// A small deterministic generator for the traffic.
 struct Dice(u64);
 

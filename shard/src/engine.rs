@@ -87,6 +87,10 @@ impl Engine {
         if let Some(missing) = cached.filter(|id| !self.batches.contains_key(id)) {
             return Err(CallError::UnknownBatch(missing));
         }
+        if cached != Some(id) {
+            // A client that was restarted may name a batch as one it has forgotten.
+            self.clear(Some(id));
+        }
         let rows = self.admit(prompts)?;
         let batch = match cached.and_then(|id| self.batches.remove(&id)) {
             Some(mut batch) => {
