@@ -34,13 +34,13 @@ lint: ## Formatting, clippy, dependencies
 fmt: ## Format the code
 	$(CARGO) fmt --all
 
-bench: ## Time the CPU kernels
-	$(CARGO) bench -p gristmill-cpu
+bench: ## Print the speed of the CPU's matrix multiplication
+	$(CARGO) test --release --locked -p gristmill-cpu --lib -- --ignored --nocapture speed
 
 clients: ## Real Python clients against the real program, in a virtual environment of their own
 	@tools/machine.sh pip
 	$(CARGO) build --locked --workspace --bins
 	@tools/clients.sh target/debug/gristmill
 
-soak: ## The long runs of the property tests
-	PROPTEST_CASES=20000 $(CARGO) test --workspace --locked
+soak: ## Random traffic on the token wire for about ten minutes
+	GRISTMILL_SOAK_SEEDS=900 $(CARGO) test --workspace --locked --test wire -- random_traffic

@@ -449,11 +449,17 @@ impl Traffic {
     }
 }
 
+/// How many different traffics: a few, or as many as a soak wants.
+#[expect(clippy::disallowed_methods, reason = "`make soak` asks for more")]
+fn seeds() -> u64 {
+    std::env::var("GRISTMILL_SOAK_SEEDS").map_or(4, |seeds| seeds.parse().unwrap())
+}
+
 #[tokio::test]
 async fn no_token_is_lost_or_doubled_under_random_traffic() {
     let (_shard, mut client) = start().await;
     let scripts = scripts(&mut client, 120).await;
-    for seed in 0..4 {
+    for seed in 0..seeds() {
         let waiting = scripts.values().map(|(request, _)| request.clone()).collect();
         let dice = Dice(seed);
         let mut traffic = Traffic {
